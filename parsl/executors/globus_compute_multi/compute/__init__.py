@@ -1,0 +1,1 @@
+"""Threads and network: everything that talks to Globus Compute."""

@@ -1,0 +1,171 @@
+"""Sends dispatches to the service."""
+from __future__ import annotations
+
+import logging
+import queue
+import threading
+import time
+from dataclasses import dataclass
+from typing import Callable, List, Optional, Tuple
+
+import globus_sdk
+from globus_compute_sdk import Client
+
+from parsl.executors.globus_compute_multi.compute.backoff import Backoff
+from parsl.executors.globus_compute_multi.compute.envelope import encode_arguments
+from parsl.executors.globus_compute_multi.compute.governor import (
+    Governor,
+    GovernorClosed,
+)
+from parsl.executors.globus_compute_multi.compute.messages import (
+    DispatchAnswered,
+    DispatchRefused,
+    Message,
+)
+from parsl.executors.globus_compute_multi.compute.service import (
+    MalformedAnswer,
+    Service,
+    explain,
+)
+
+logger = logging.getLogger(__name__)
+
+#: Requests under way at once. More gain nothing: the budget is 2 a second.
+SENDERS = 4
+
+
+@dataclass(frozen=True)
+class Submission:
+    """A dispatch with its tasks.
+
+    Parameters
+    ----------
+    dispatch_id : int
+    endpoint_id : str
+    tasks : tuple of (str, bytes)
+        Attempt IDs and packed tasks.
+    """
+
+    dispatch_id: int
+    endpoint_id: str
+    tasks: Tuple[Tuple[str, bytes], ...]
+
+
+class Dispatcher:
+    """A few sender threads, each with connections of its own.
+
+    A submission whose fate is not known (no answer, a server's error) or that came too early (429) is sent again, with back-off, until it
+    is answered: it then may run twice, and the second result is dropped.
+
+    Parameters
+    ----------
+    client : globus_compute_sdk.Client
+    runner_id : str
+    session : str
+    governor : Governor
+    post : callable
+        Takes the answers.
+    on_task_group : callable
+        Told the ID of the task group, once.
+    """
+
+    def __init__(self, *, client: Client, runner_id: str, session: str, governor: Governor, post: Callable[[Message], None],
+                 on_task_group: Callable[[str], None]) -> None:
+        self._client = client
+        self._runner_id = runner_id
+        self._session = session
+        self._governor = governor
+        self._post = post
+        self._on_task_group = on_task_group
+        self._task_group_id: Optional[str] = None
+        self._jobs: "queue.SimpleQueue[Optional[Submission]]" = queue.SimpleQueue()
+        self._stopping = threading.Event()
+        self._threads = [threading.Thread(target=self._run, name=f"globus-compute-multi-sender-{i}", daemon=True) for i in range(SENDERS)]
+
+    def start(self) -> None:
+        """Start the threads."""
+        for thread in self._threads:
+            thread.start()
+
+    def capacity(self, under_way: int) -> bool:
+        """Whether one more submission can be sent while ``under_way`` are not answered.
+
+        The service makes the task group with the first submission; the others must name it, so they wait for its answer.
+        """
+        return under_way < (SENDERS if self._task_group_id is not None else 1)
+
+    def send(self, submission: Submission) -> None:
+        """Send a submission, for which the caller has taken a permit of the governor."""
+        self._jobs.put(submission)
+
+    def stop(self) -> None:
+        """Tell the threads to end; requests under way are not waited for."""
+        self._stopping.set()
+        for _ in self._threads:
+            self._jobs.put(None)
+
+    def join(self, timeout: float) -> bool:
+        """Wait for the threads, ``timeout`` seconds in all; whether they have ended."""
+        deadline = time.monotonic() + timeout
+        for thread in self._threads:
+            thread.join(max(0.0, deadline - time.monotonic()))
+        return not any(thread.is_alive() for thread in self._threads)
+
+    def _run(self) -> None:
+        service = Service(self._client)
+        try:
+            while True:
+                submission = self._jobs.get()
+                if submission is None or self._stopping.is_set():
+                    return
+                try:
+                    self._post(self._deliver(service, submission))
+                except GovernorClosed:
+                    return
+        finally:
+            service.close()
+
+    def _deliver(self, service: Service, submission: Submission) -> Message:
+        """Send until the service has answered; the first try's permit is held already."""
+        arguments = [encode_arguments(self._session, attempt_id, packed) for attempt_id, packed in submission.tasks]
+        backoff = Backoff()
+        first = True
+        while True:
+            try:
+                if first:
+                    first = False
+                    try:
+                        answer = service.submit(submission.endpoint_id, self._runner_id, self._task_group_id, arguments)
+                    finally:
+                        self._governor.ended()
+                else:
+                    with self._governor.permit():
+                        answer = service.submit(submission.endpoint_id, self._runner_id, self._task_group_id, arguments)
+            except globus_sdk.GlobusAPIError as e:
+                if e.http_status != 429 and e.http_status < 500:
+                    return DispatchRefused(submission.dispatch_id, explain(e))
+                reason, wait = explain(e), backoff.next(_retry_after(e))
+            except globus_sdk.NetworkError as e:
+                reason, wait = explain(e), backoff.next()
+            except MalformedAnswer as e:
+                return DispatchRefused(submission.dispatch_id, explain(e))
+            else:
+                return self._accepted(submission, *answer)
+            logger.warning("Submission %d was not taken (%s); trying again in %.1f s", submission.dispatch_id, reason, wait)
+            if self._stopping.wait(wait):
+                raise GovernorClosed()
+
+    def _accepted(self, submission: Submission, task_group_id: str, task_ids: List[str]) -> Message:
+        if self._task_group_id is None:
+            self._task_group_id = task_group_id
+            self._on_task_group(task_group_id)
+        attempt_ids = (attempt_id for attempt_id, _ in submission.tasks)
+        return DispatchAnswered(submission.dispatch_id, tuple(zip(task_ids, attempt_ids)))
+
+
+def _retry_after(error: globus_sdk.GlobusAPIError) -> Optional[float]:
+    value = error.headers.get("Retry-After")
+    try:
+        return None if value is None else max(0.0, float(value))
+    except ValueError:
+        return None  # an HTTP date: our own back-off will do

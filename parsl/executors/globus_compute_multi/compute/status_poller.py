@@ -1,0 +1,88 @@
+"""Asks the service for statuses, one at a time."""
+from __future__ import annotations
+
+import logging
+import queue
+import threading
+from typing import Callable, Dict, Optional, Tuple
+
+import globus_sdk
+from globus_compute_sdk import Client
+
+from parsl.executors.globus_compute_multi.compute.governor import (
+    Governor,
+    GovernorClosed,
+)
+from parsl.executors.globus_compute_multi.compute.messages import (
+    Message,
+    StatusAnswered,
+)
+from parsl.executors.globus_compute_multi.compute.service import (
+    MalformedAnswer,
+    Service,
+    explain,
+)
+
+logger = logging.getLogger(__name__)
+
+
+class StatusPoller:
+    """One thread that asks for the statuses it is told to, each with a permit of the governor.
+
+    Parameters
+    ----------
+    client : globus_compute_sdk.Client
+    endpoint_ids : dict
+        Endpoint IDs by name.
+    governor : Governor
+    post : callable
+        Takes the answers.
+    """
+
+    def __init__(self, *, client: Client, endpoint_ids: Dict[str, str], governor: Governor, post: Callable[[Message], None]) -> None:
+        self._client = client
+        self._endpoint_ids = endpoint_ids
+        self._governor = governor
+        self._post = post
+        self._queries: "queue.SimpleQueue[Optional[Tuple[str, Optional[str]]]]" = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._run, name="globus-compute-multi-status", daemon=True)
+
+    def start(self) -> None:
+        """Start the thread."""
+        self._thread.start()
+
+    def ask(self, endpoint: str, child_id: Optional[str]) -> None:
+        """Ask for the status of the endpoint of this name, or of its child."""
+        self._queries.put((endpoint, child_id))
+
+    def stop(self) -> None:
+        """Tell the thread to end."""
+        self._queries.put(None)
+
+    def join(self, timeout: float) -> bool:
+        """Wait for the thread; whether it has ended."""
+        self._thread.join(timeout)
+        return not self._thread.is_alive()
+
+    def _run(self) -> None:
+        service = Service(self._client)
+        try:
+            while True:
+                query = self._queries.get()
+                if query is None:
+                    return
+                self._post(self._query(service, *query))
+        except GovernorClosed:
+            return
+        finally:
+            service.close()
+
+    def _query(self, service: Service, endpoint: str, child_id: Optional[str]) -> StatusAnswered:
+        try:
+            with self._governor.permit():
+                answer = service.endpoint_status(child_id or self._endpoint_ids[endpoint])
+        except (globus_sdk.GlobusAPIError, globus_sdk.NetworkError, MalformedAnswer) as e:
+            logger.warning("No status of endpoint %s: %s", endpoint, explain(e))
+            return StatusAnswered(endpoint, child_id, None)
+        details = answer.get("details") or {}
+        return StatusAnswered(endpoint, child_id, answer["status"] == "online", details.get("total_workers"), details.get("pending_tasks"))

@@ -1,0 +1,52 @@
+"""Exceptions of the executor. Each says what is wrong, where, and what to do."""
+from __future__ import annotations
+
+from parsl.errors import ParslError
+
+
+class GlobusComputeMultiError(ParslError):
+    """Base class of all errors that the executor itself raises."""
+
+
+class EndpointConfigurationError(GlobusComputeMultiError, ValueError):
+    """An argument of :class:`Endpoint` or :class:`GlobusComputeMultiExecutor` cannot be used."""
+
+
+class CredentialsMissing(GlobusComputeMultiError):
+    """There are no credentials for Globus Compute, or the service does not accept them."""
+
+
+class ServiceUnavailable(GlobusComputeMultiError):
+    """The Globus Compute service cannot be reached, or does not answer as it should."""
+
+
+class UnknownEndpoint(GlobusComputeMultiError):
+    """The service does not know an endpoint, or the user may not use it."""
+
+
+class ExecutorNotRunning(GlobusComputeMultiError):
+    """``submit`` was called before ``start``, or after ``shutdown``."""
+
+
+class TaskNotCompleted(GlobusComputeMultiError):
+    """The executor was shut down before the task was finished."""
+
+
+class NoSuchThread(GlobusComputeMultiError):
+    """No thread in the pool has the cores that the task needs."""
+
+
+class EndpointsFailed(GlobusComputeMultiError):
+    """Every attempt to run the task failed for a reason outside the app."""
+
+
+class TaskTooLarge(GlobusComputeMultiError):
+    """Function and arguments of a task are larger than the service takes in one submission."""
+
+
+class ResultNotReadable(GlobusComputeMultiError):
+    """The value or exception of an app could not be unpickled here."""
+
+
+class SchedulerCrashed(GlobusComputeMultiError):
+    """A bug in the executor: its scheduling thread ended with an exception, and no task can be run any more."""

@@ -1,0 +1,176 @@
+"""Rebuilds the state of a run from its log."""
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Dict, Iterable, Iterator, List, Optional, Set
+
+
+class InconsistentLog(ValueError):
+    """A line of a run log contradicts the lines before it, or an invariant of the executor."""
+
+
+@dataclass
+class EndpointState:
+    """What the log says of an endpoint.
+
+    Parameters
+    ----------
+    name : str
+    threads : int
+    cores : int
+        Cores of each thread.
+    """
+
+    name: str
+    threads: int
+    cores: int
+    online: bool = True
+    running: Set[str] = field(default_factory=set)
+    ahead: Set[str] = field(default_factory=set)
+    children: List[str] = field(default_factory=list)
+    done: int = 0
+    failed: int = 0
+    busy_seconds: float = 0.0
+
+
+@dataclass
+class AttemptState:
+    """What the log says of an attempt: its task, endpoint, and state (``running``, ``queued_ahead``, ``finished``)."""
+
+    task: int
+    endpoint: str
+    state: str
+    outcome: Optional[str] = None
+
+
+@dataclass
+class RunState:
+    """State of a run, as far as the log goes.
+
+    Parameters
+    ----------
+    header : dict
+        First line of the log.
+    """
+
+    header: Dict[str, Any]
+    endpoints: Dict[str, EndpointState] = field(default_factory=dict)
+    tasks: Dict[int, str] = field(default_factory=dict)
+    attempts: Dict[str, AttemptState] = field(default_factory=dict)
+    duplicates: int = 0
+    began: Optional[float] = None
+    ended: Optional[float] = None
+
+    def __post_init__(self) -> None:
+        for item in self.header["endpoints"]:
+            self.endpoints[item["endpoint"]] = EndpointState(item["endpoint"], item["threads"], item["cores"])
+
+    def count(self, state: str) -> int:
+        """How many tasks are ``pending``, ``dispatched``, ``done`` or ``failed``."""
+        return sum(1 for s in self.tasks.values() if s == state)
+
+    def apply(self, line: Dict[str, Any]) -> None:
+        """Take in one line.
+
+        Raises
+        ------
+        InconsistentLog
+            If it cannot follow the lines before it.
+        """
+        self.began = line["t"] if self.began is None else self.began
+        self.ended = line["t"]
+        _READERS[line["kind"]](self, line)
+
+    def _task(self, line: Dict[str, Any]) -> None:
+        task, state = line["task"], line["state"]
+        before = self.tasks.get(task)
+        allowed: Dict[str, Set[Optional[str]]] = {"pending": {None, "dispatched"}, "done": {"dispatched"}, "failed": {"pending", "dispatched"}}
+        _require(before in allowed[state], f"task {task} goes from {before} to {state}", line)
+        self.tasks[task] = state
+
+    def _attempt(self, line: Dict[str, Any]) -> None:
+        name, state = line["attempt"], line["state"]
+        if state in ("duplicate", "unmatched"):
+            self.duplicates += 1
+            return
+        known = self.attempts.get(name)
+        if known is None:
+            _require(state in ("running", "queued_ahead"), f"attempt {name} begins as {state}", line)
+            _require(self.tasks.get(line["task"]) == "pending", f"task {line['task']} is dispatched while it is not pending", line)
+            self.tasks[line["task"]] = "dispatched"
+            known = self.attempts[name] = AttemptState(line["task"], line["endpoint"], state)
+        else:
+            _require((known.state, state) in _ATTEMPT_STEPS, f"attempt {name} goes from {known.state} to {state}", line)
+            known.state = state
+        endpoint = self.endpoints[known.endpoint]
+        endpoint.running.discard(name)
+        endpoint.ahead.discard(name)
+        if state == "running":
+            endpoint.running.add(name)
+            _require(len(endpoint.running) <= endpoint.threads, f"endpoint {endpoint.name} runs more attempts than it has threads", line)
+        elif state == "queued_ahead":
+            endpoint.ahead.add(name)
+        else:
+            known.outcome = line["outcome"]
+            endpoint.done += known.outcome == "ok"
+            endpoint.failed += known.outcome != "ok"
+            if line.get("finished") is not None:
+                endpoint.busy_seconds += line["finished"] - line["started"]
+
+    def _dispatch(self, line: Dict[str, Any]) -> None:
+        pass  # what a dispatch changes is in the lines of its attempts
+
+    def _endpoint(self, line: Dict[str, Any]) -> None:
+        endpoint = self.endpoints[line["endpoint"]]
+        if line["state"] in ("online", "offline"):
+            endpoint.online = line["state"] == "online"
+        elif line["state"] == "child":
+            endpoint.children.append(line["child"])
+
+
+_READERS = {"task": RunState._task, "attempt": RunState._attempt, "dispatch": RunState._dispatch, "endpoint": RunState._endpoint}
+
+_ATTEMPT_STEPS = {("queued_ahead", "running"), ("queued_ahead", "finished"), ("running", "finished")}
+
+
+def _require(condition: bool, what: str, line: Dict[str, Any]) -> None:
+    if not condition:
+        raise InconsistentLog(f"{what}, in the line {json.dumps(line)}")
+
+
+def read_log(path: Path) -> Iterator[Dict[str, Any]]:
+    """The lines of a run log; a last line that is not complete (the log is being written, or the process was killed) is left out.
+
+    Raises
+    ------
+    InconsistentLog
+        If a complete line is not JSON.
+    """
+    with open(path, encoding="utf-8") as file:
+        for number, text in enumerate(file, 1):
+            if not text.endswith("\n"):
+                return
+            try:
+                yield json.loads(text)
+            except ValueError as e:
+                raise InconsistentLog(f"{path}, line {number} is not JSON: {e}") from e
+
+
+def replay(lines: Iterable[Dict[str, Any]]) -> RunState:
+    """Rebuild the state of a run from the lines of its log, as :func:`read_log` gives them.
+
+    Raises
+    ------
+    InconsistentLog
+        If it is not a run log, or lines contradict each other.
+    """
+    iterator = iter(lines)
+    header = next(iterator, None)
+    if header is None or header.get("log") != "globus_compute_multi":
+        raise InconsistentLog("not a run log of GlobusComputeMultiExecutor: its first line does not say so")
+    state = RunState(header)
+    for line in iterator:
+        state.apply(line)
+    return state

@@ -1,0 +1,177 @@
+"""What the scheduler is told: one frozen dataclass for each kind of event.
+
+Every event carries ``time``, in seconds on one monotonic clock of the caller's choice. The core has no clock of its own, so that the
+executor, a simulator and a test can drive the same code.
+"""
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any, Optional, Tuple, Union
+
+
+class Outcome(str, Enum):
+    """How an attempt ended."""
+
+    OK = "ok"
+    """The app returned a value."""
+
+    APP_FAILED = "app_failed"
+    """The app raised, and Parsl's wrapper carries its exception."""
+
+    RAISED = "raised"
+    """The function raised past Parsl's wrapper, or its value could not be packed."""
+
+    NOT_UNPACKED = "not_unpacked"
+    """The endpoint could not unpack the function or its arguments."""
+
+    TASK_FAILED = "task_failed"
+    """The endpoint or the service reported a failure of its own (worker lost, result too large, ...)."""
+
+    UNREADABLE = "unreadable"
+    """A result came that is not an envelope of our runner."""
+
+    REJECTED = "rejected"
+    """The service refused the submission."""
+
+    @property
+    def is_final(self) -> bool:
+        """Whether running the task elsewhere could not change the outcome: the app itself has spoken."""
+        return self in _FINAL
+
+
+_FINAL = frozenset({Outcome.OK, Outcome.APP_FAILED, Outcome.RAISED})
+
+
+@dataclass(frozen=True)
+class TaskSubmitted:
+    """A task was accepted by the executor.
+
+    Parameters
+    ----------
+    time : float
+    task_id : int
+        Unique, increasing in the order of submission.
+    app : str
+        Name under which run times are learned.
+    size : int
+        Bytes the task adds to a submission, as it goes over the wire.
+    cores : int
+        Core requirement.
+    priority : float
+        Lower runs first.
+    """
+
+    time: float
+    task_id: int
+    app: str
+    size: int
+    cores: int = 1
+    priority: float = 0.0
+
+
+@dataclass(frozen=True)
+class TurnGranted:
+    """A request may be sent to the service now; the scheduler decides for which endpoint, and with which tasks."""
+
+    time: float
+
+
+@dataclass(frozen=True)
+class DispatchAccepted:
+    """The service took a dispatch."""
+
+    time: float
+    dispatch_id: int
+
+
+@dataclass(frozen=True)
+class DispatchRejected:
+    """The service refused a dispatch for good; none of its attempts will run.
+
+    Parameters
+    ----------
+    time : float
+    dispatch_id : int
+    reason : str
+        What the service said, for people.
+    """
+
+    time: float
+    dispatch_id: int
+    reason: str
+
+
+@dataclass(frozen=True)
+class ResultReceived:
+    """A result message was matched to an attempt.
+
+    Parameters
+    ----------
+    time : float
+    attempt_id : str
+    outcome : Outcome
+    run_seconds : float or None
+        Time the function ran on the endpoint, measured there.
+    child_id : str or None
+        Endpoint ID of the child process that ran it.
+    message : str
+        What went wrong, for people; empty if nothing did.
+    payload : object
+        Passed on untouched in :class:`~.actions.ResolveTask`: the core never looks into user data.
+    info : tuple of (str, object)
+        More about the attempt for the log (host, versions, times).
+    """
+
+    time: float
+    attempt_id: str
+    outcome: Outcome
+    run_seconds: Optional[float] = None
+    child_id: Optional[str] = None
+    message: str = ""
+    payload: Any = None
+    info: Tuple[Tuple[str, Any], ...] = ()
+
+
+@dataclass(frozen=True)
+class StatusReceived:
+    """The service told the status of an endpoint, or of a child of it.
+
+    Parameters
+    ----------
+    time : float
+    endpoint : str
+        Name of the endpoint.
+    online : bool or None
+        ``None`` if the service could not be asked.
+    child_id : str or None
+        ID of the child whose status it is; ``None`` for the endpoint itself.
+    workers : int or None
+        ``total_workers`` of the heartbeat.
+    pending : int or None
+        Tasks waiting at the child, of the heartbeat.
+    """
+
+    time: float
+    endpoint: str
+    online: Optional[bool]
+    child_id: Optional[str] = None
+    workers: Optional[int] = None
+    pending: Optional[int] = None
+
+
+@dataclass(frozen=True)
+class Tick:
+    """Time has passed."""
+
+    time: float
+
+
+@dataclass(frozen=True)
+class ShutdownRequested:
+    """The executor shuts down: every task that is not finished must be failed."""
+
+    time: float
+
+
+Event = Union[TaskSubmitted, TurnGranted, DispatchAccepted, DispatchRejected, ResultReceived, StatusReceived, Tick, ShutdownRequested]

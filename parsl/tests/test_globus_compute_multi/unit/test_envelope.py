@@ -1,0 +1,162 @@
+"""Runner, envelope and matching: what happens to a task between here and the endpoint, without a network."""
+from __future__ import annotations
+
+import inspect
+import json
+import subprocess
+import sys
+import uuid
+
+import pytest
+from globus_compute_common.messagepack import pack
+from globus_compute_common.messagepack.message_types import Result
+from globus_compute_sdk.serialize import JSONData
+from parsl.app.errors import RemoteExceptionWrapper, wrap_error
+from parsl.serialize import deserialize, pack_apply_message
+
+from parsl.executors.globus_compute_multi.compute import runner
+from parsl.executors.globus_compute_multi.compute.envelope import (
+    decode_result,
+    encode_arguments,
+    wire_size,
+)
+from parsl.executors.globus_compute_multi.compute.matching import HOLD_SECONDS, Matcher
+from parsl.executors.globus_compute_multi.scheduling.events import Outcome
+
+pytestmark = pytest.mark.local
+
+
+class NotHere(Exception):
+    pass
+
+
+def add(a, b=1):
+    return a + b
+
+
+def fail():
+    raise NotHere("on purpose")
+
+
+def leave():
+    sys.exit(3)
+
+
+def give_a_generator():
+    return (x for x in "ab")
+
+
+def message_of(envelope, **fields) -> bytes:
+    data = envelope if isinstance(envelope, str) else JSONData().serialize(envelope)
+    return pack(Result(task_id=fields.pop("task_id", uuid.uuid4()), data=data, **fields))
+
+
+def run(function, *args, **kwargs):
+    """What comes back of a call, packed and sent as JSON both ways."""
+    packed = pack_apply_message(function, args, kwargs)
+    arguments = json.loads(json.dumps(encode_arguments("session", "7.1", packed)))
+    return decode_result(message_of(json.loads(json.dumps(runner.globus_compute_multi_runner(*arguments)))))
+
+
+def test_the_runner_needs_nothing_but_its_own_source():
+    source = inspect.getsource(runner.globus_compute_multi_runner)
+    program = source + "\nprint(globus_compute_multi_runner('a', 'bm90IGEgdGFzaw==')['outcome'])"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "not_unpacked"
+
+
+def test_a_value_comes_back_with_its_attempt_and_run_time():
+    result = run(add, 1, b=2)
+    assert (result.session, result.attempt_id, result.outcome) == ("session", "7.1", Outcome.OK)
+    assert deserialize(result.value) == 3
+    assert result.run_seconds >= 0
+    assert {"host", "python", "parsl", "dill"} <= dict(result.info).keys()
+
+
+def test_an_exception_of_an_app_comes_back_in_parsls_wrapper():
+    result = run(wrap_error(fail))
+    assert result.outcome is Outcome.APP_FAILED and "on purpose" in result.message
+    value = deserialize(result.value)
+    assert isinstance(value, RemoteExceptionWrapper)
+    with pytest.raises(NotHere, match="on purpose"):
+        value.reraise()
+
+
+def test_an_exception_past_the_wrapper_keeps_its_type():
+    result = run(fail)
+    assert result.outcome is Outcome.RAISED
+    assert isinstance(deserialize(result.value).get_exception(), NotHere)
+
+
+def test_an_app_that_exits_does_not_take_the_worker_with_it():
+    result = run(leave)
+    assert result.outcome is Outcome.RAISED
+    assert "sys.exit(3)" in str(deserialize(result.value).get_exception())
+
+
+def test_a_value_that_does_not_pickle_is_an_error_of_that_task():
+    result = run(give_a_generator)
+    assert result.outcome is Outcome.RAISED and "does not pickle" in result.message
+    assert isinstance(deserialize(result.value).get_exception(), TypeError)
+
+
+def test_a_task_that_cannot_be_unpacked_is_told_apart():
+    envelope = runner.globus_compute_multi_runner("session/7.1", "AAAA")
+    result = decode_result(message_of(envelope))
+    assert result.outcome is Outcome.NOT_UNPACKED and result.value is None and result.run_seconds is None
+
+
+def test_a_failure_reported_by_the_endpoint_has_no_attempt_but_the_tasks_id():
+    task_id = uuid.uuid4()
+    result = decode_result(message_of("text", task_id=task_id, error_details={"code": "WorkerLost", "user_message": "the worker died"}))
+    assert (result.outcome, result.attempt_id, result.task_uuid) == (Outcome.TASK_FAILED, None, str(task_id))
+    assert "WorkerLost" in result.message
+
+
+@pytest.mark.parametrize("data", [
+    "00\nnot JSON", "11\n", "11\n[]", "11\n{}", '11\n{"attempt": 3}', '11\n{"attempt": "a/b", "outcome": "odd", "value": null}'])
+def test_a_result_that_is_not_ours_is_unreadable_and_nothing_is_unpickled(data):
+    assert decode_result(message_of(data)).outcome is Outcome.UNREADABLE
+
+
+@pytest.mark.parametrize("body", [b"", b"x", b"\x01", b"\x01{}", b"\x02{}", b'\x01{"message_type":"task","data":{}}', b"\xff" * 100])
+def test_a_message_that_is_no_result_is_refused(body):
+    with pytest.raises(ValueError):
+        decode_result(body)
+
+
+@pytest.mark.parametrize("size", [0, 1, 2, 3, 1000, 100_001])
+def test_the_size_on_the_wire_is_never_underestimated(size):
+    packed = b"x" * size
+    attempt, text = encode_arguments("s" * 32, "123456789.99", packed)
+    serializer = JSONData()
+    payload = f"0000000\n{serializer.serialize((attempt, text))}0000000\n{serializer.serialize({})}"
+    assert len(json.dumps(payload)) + 2 <= wire_size(packed) <= len(json.dumps(payload)) + 256
+
+
+class TestMatching:
+
+    def failure(self, task_id):
+        return decode_result(message_of("text", task_id=task_id, error_details={"code": "c", "user_message": "m"}))
+
+    def test_our_attempt_id_is_enough(self):
+        assert Matcher("session").match(run(add, 1), 0.0) == "7.1"
+
+    def test_another_executors_attempt_is_held_and_given_up(self):
+        matcher = Matcher("mine")
+        assert matcher.match(run(add, 1), 0.0) is None
+        assert not matcher.expire(HOLD_SECONDS)
+        assert len(matcher.expire(HOLD_SECONDS + 1)) == 1
+        assert not matcher.expire(HOLD_SECONDS + 2)
+
+    def test_without_attempt_id_the_tasks_id_decides(self):
+        matcher, task_id = Matcher("session"), uuid.uuid4()
+        assert matcher.learn([(str(task_id), "7.1")]) == []
+        assert matcher.match(self.failure(task_id), 0.0) == "7.1"
+
+    def test_a_message_before_the_answer_is_held_until_the_answer_comes(self):
+        matcher, task_id = Matcher("session"), uuid.uuid4()
+        failure = self.failure(task_id)
+        assert matcher.match(failure, 0.0) is None
+        assert matcher.learn([(str(task_id), "7.1")]) == [("7.1", failure)]
+        assert not matcher.expire(HOLD_SECONDS + 1)

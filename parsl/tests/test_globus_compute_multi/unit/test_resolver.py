@@ -1,0 +1,96 @@
+"""The resolver completes futures, and nothing the user does there stops it."""
+from __future__ import annotations
+
+import threading
+from concurrent.futures import Future
+
+import pytest
+from parsl.app.errors import RemoteExceptionWrapper
+from parsl.serialize import serialize
+
+from parsl.executors.globus_compute_multi.compute.envelope import ResultMessage
+from parsl.executors.globus_compute_multi.errors import ResultNotReadable
+from parsl.executors.globus_compute_multi.resolver import Resolver
+from parsl.executors.globus_compute_multi.scheduling.events import Outcome
+
+pytestmark = pytest.mark.local
+
+
+def message(value, outcome=Outcome.OK, text=""):
+    return ResultMessage("uuid", "session", "1.1", outcome, value, text, 1.0, None, ())
+
+
+@pytest.fixture
+def resolver():
+    resolver = Resolver()
+    resolver.start()
+    yield resolver
+    resolver.stop(10)
+
+
+def resolved(resolver, *args):
+    future = Future()
+    resolver.resolve(future, message(*args), "task 1 (app)")
+    return future
+
+
+def test_values_and_exceptions_are_delivered(resolver):
+    assert resolved(resolver, serialize(42)).result(10) == 42
+    wrapper = RemoteExceptionWrapper(KeyError, KeyError("k"), None)
+    assert isinstance(resolved(resolver, serialize(wrapper), Outcome.RAISED).exception(10), KeyError)
+    assert isinstance(resolved(resolver, serialize(wrapper), Outcome.APP_FAILED).result(10), RemoteExceptionWrapper)
+
+
+@pytest.mark.parametrize("value", [None, b"", b"02\nnot a pickle", b"no header"])
+def test_what_cannot_be_unpickled_fails_its_task_alone_and_says_what_it_was(resolver, value):
+    error = resolved(resolver, value, Outcome.APP_FAILED, "MyError: text of it").exception(10)
+    assert isinstance(error, ResultNotReadable)
+    assert "task 1 (app)" in str(error) and "MyError: text of it" in str(error)
+    assert resolved(resolver, serialize(1)).result(10) == 1
+
+
+def test_a_callback_that_raises_harms_nobody(resolver):
+    future = Future()
+    future.add_done_callback(lambda f: 1 / 0)
+    resolver.resolve(future, message(serialize(1)), "task 1")
+    assert resolved(resolver, serialize(2)).result(10) == 2
+
+
+def test_stopping_completes_what_is_queued():
+    resolver = Resolver()
+    futures = [Future() for _ in range(100)]
+    for future in futures:
+        resolver.fail(future, ValueError("x"), "task")
+    resolver.start()
+    assert resolver.stop(10)
+    assert all(future.done() for future in futures)
+
+
+def test_a_callback_that_hangs_is_named_in_the_log(caplog):
+    resolver, hanging, release = Resolver(), Future(), threading.Event()
+    entered = threading.Event()
+
+    def hang(future):
+        entered.set()
+        release.wait(60)
+
+    hanging.add_done_callback(hang)
+    resolver.start()
+    resolver.resolve(hanging, message(serialize(1)), "task 7 (slow)")
+    assert entered.wait(10)
+    assert not resolver.stop(0.1)
+    assert "task 7 (slow)" in caplog.text
+    release.set()
+
+
+def test_a_callback_may_stop_the_resolver():
+    resolver, future, stopped = Resolver(), Future(), threading.Event()
+
+    def stop(_):
+        resolver.stop(10)
+        stopped.set()
+
+    future.add_done_callback(stop)
+    resolver.start()
+    resolver.fail(future, ValueError("x"), "task")
+    assert stopped.wait(5)

@@ -1,0 +1,368 @@
+"""The scheduler, driven by events alone."""
+from __future__ import annotations
+
+import pytest
+
+from parsl.executors.globus_compute_multi.scheduling.actions import FailureKind
+from parsl.executors.globus_compute_multi.scheduling.events import Outcome
+from parsl.executors.globus_compute_multi.scheduling.policy import Policy
+from parsl.executors.globus_compute_multi.scheduling.pool import (
+    DOUBT_OFFLINE_SECONDS,
+    EndpointSpec,
+)
+from parsl.tests.test_globus_compute_multi.unit.driver import BATCH_BYTES, Driver
+
+pytestmark = pytest.mark.local
+
+
+def one(threads: int = 1, **settings) -> Driver:
+    return Driver([EndpointSpec("a", threads)], **settings)
+
+
+def tasks_of(dispatch):
+    return [task_id for _, task_id in dispatch.attempts]
+
+
+def test_a_task_is_dispatched_when_a_turn_is_granted_and_resolved_by_its_result():
+    d = one()
+    task = d.submit()
+    assert not d.dispatches
+    dispatch = d.turn()
+    assert (dispatch.endpoint, dispatch.attempts) == ("a", ((f"{task}.1", task),))
+    d.accept(dispatch.dispatch_id)
+    d.result(f"{task}.1")
+    assert d.resolved[task].payload == f"value of {task}.1"
+    assert d.log.tasks == {task: "done"}
+
+
+def test_no_turn_is_wanted_when_nothing_is_pending_or_no_thread_is_free():
+    d = one(threads=2)
+    assert not d.scheduler.wants_turn(d.now)
+    for _ in range(3):
+        d.submit()
+    d.turn()
+    assert len(d.scheduler.pending) == 1
+    assert not d.scheduler.wants_turn(d.now)
+
+
+def test_one_dispatch_fills_all_free_threads_in_order_of_submission():
+    d = one(threads=3)
+    tasks = [d.submit() for _ in range(5)]
+    assert tasks_of(d.turn()) == tasks[:3]
+
+
+def test_lower_priority_numbers_run_first_and_equal_ones_in_order():
+    d = one(prefetch=0)
+    late, first, second = d.submit(priority=5), d.submit(priority=-1), d.submit(priority=-1)
+    order = []
+    for _ in range(3):
+        dispatch = d.turn()
+        order += tasks_of(dispatch)
+        d.result(dispatch.attempts[0][0])
+    assert order == [first, second, late]
+
+
+def test_the_endpoint_with_the_larger_share_of_free_threads_is_served_first():
+    d = Driver([EndpointSpec("small", 1), EndpointSpec("large", 8)])
+    for _ in range(4):
+        d.submit()
+    assert d.turn().endpoint == "large"  # all threads of both are free; more are on this one
+    d.submit()
+    assert d.turn().endpoint == "small"
+
+
+def test_a_policy_of_the_users_own_chooses_among_candidates():
+    class Last(Policy):
+        def choose(self, endpoints):
+            return endpoints[-1]
+
+    d = Driver([EndpointSpec("a", 8), EndpointSpec("b", 1)], policy=Last())
+    d.submit()
+    assert d.turn().endpoint == "b"
+
+
+def test_tasks_larger_than_a_batch_together_go_in_several_dispatches():
+    d = one(threads=4)
+    for _ in range(4):
+        d.submit(size=BATCH_BYTES // 2)
+    assert [len(dispatch.attempts) for dispatch in d.turns()] == [2, 2]
+
+
+class TestQueueingAhead:
+
+    def test_nothing_is_queued_ahead_while_run_times_are_unknown(self):
+        d = one()
+        for _ in range(3):
+            d.submit()
+        d.turn()
+        assert not d.scheduler.wants_turn(d.now)
+
+    def test_short_tasks_are_queued_ahead_up_to_the_horizon_and_no_further(self):
+        d = one(threads=2, requests_per_second=2.0)
+        d.warm("a", run_seconds=0.5)
+        for _ in range(100):
+            d.submit()
+        d.turn()
+        # horizon 2 s for one endpoint: 2 threads x 2 s / 0.5 s
+        assert (len(d.scheduler.pool["a"].running), len(d.scheduler.pool["a"].ahead)) == (2, 8)
+
+    def test_the_horizon_grows_with_the_number_of_endpoints_that_share_the_requests(self):
+        d = Driver([EndpointSpec(f"e{i}", 1) for i in range(8)], requests_per_second=2.0)
+        d.warm("e0", run_seconds=0.5)
+        for _ in range(1000):
+            d.submit()
+        dispatch = next(x for x in d.turns() if x.endpoint == "e0")
+        assert len(dispatch.attempts) == 1 + 16  # 2 x 8 endpoints / 2 requests per second = 8 s of 0.5 s tasks
+
+    def test_long_tasks_are_bound_late(self):
+        d = one(threads=2)
+        d.warm("a", run_seconds=3600)
+        for _ in range(10):
+            d.submit()
+        d.turn()
+        assert not d.scheduler.pool["a"].ahead
+
+    def test_a_queue_is_topped_up_only_when_less_than_half_full(self):
+        d = one(requests_per_second=2.0)
+        d.warm("a", run_seconds=0.5)
+        for _ in range(100):
+            d.submit()
+        d.turn()
+        assert len(d.scheduler.pool["a"].ahead) == 4
+        for attempt in ("2.1", "3.1"):
+            d.result(attempt, run_seconds=0.5)
+            assert not d.scheduler.wants_turn(d.now)
+        d.result("4.1", run_seconds=0.5)
+        assert d.turn() is not None
+
+    def test_what_is_left_at_the_end_is_shared_and_not_hoarded(self):
+        d = Driver([EndpointSpec("a", 2), EndpointSpec("b", 2)], requests_per_second=2.0)
+        for _ in range(4):
+            d.submit()
+        for dispatch in d.turns():
+            for attempt_id, _ in dispatch.attempts:
+                d.result(attempt_id, run_seconds=0.1)
+        for _ in range(12):
+            d.submit()
+        assert {x.endpoint: len(x.attempts) for x in d.turns()} == {"a": 6, "b": 5}  # and one is bound late
+
+    def test_a_bound_of_the_users_own_replaces_the_horizon(self):
+        d = one(threads=2, prefetch=3)
+        d.warm("a", run_seconds=3600)
+        for _ in range(20):
+            d.submit()
+        d.turn()
+        assert len(d.scheduler.pool["a"].ahead) == 6
+
+    def test_an_attempt_queued_ahead_takes_over_the_thread_of_a_finished_one(self):
+        d = one(prefetch=1)
+        d.warm("a")
+        d.submit(), d.submit()
+        d.turn()
+        assert (list(d.scheduler.pool["a"].running), list(d.scheduler.pool["a"].ahead)) == (["2.1"], ["3.1"])
+        d.result("2.1")
+        assert (list(d.scheduler.pool["a"].running), list(d.scheduler.pool["a"].ahead)) == (["3.1"], [])
+
+
+class TestCores:
+
+    def test_a_task_goes_only_where_a_thread_has_the_cores(self):
+        d = Driver([EndpointSpec("narrow", 8, cores=1), EndpointSpec("wide", 1, cores=16)])
+        big, small = d.submit(cores=16), d.submit()
+        placed = {task_id: x.endpoint for x in d.turns() for task_id in tasks_of(x)}
+        assert placed == {big: "wide", small: "narrow"}
+
+    def test_a_task_that_fits_no_thread_fails_at_once_and_the_classes_are_named(self):
+        d = Driver([EndpointSpec("a", 2, cores=4)])
+        task = d.submit(cores=5)
+        assert d.failed[task].kind is FailureKind.IMPOSSIBLE
+        assert "5 cores" in d.failed[task].message and "a: 2 x 4 cores" in d.failed[task].message
+
+    def test_a_task_that_waits_for_a_wide_thread_is_not_in_the_way_of_others(self):
+        d = Driver([EndpointSpec("narrow", 1, cores=1), EndpointSpec("wide", 1, cores=2)])
+        d.submit(cores=2), d.submit(cores=2)
+        small = d.submit()
+        assert small in [task_id for x in d.turns() for task_id in tasks_of(x)]
+
+
+class TestFailures:
+
+    @pytest.mark.parametrize("outcome", [Outcome.APP_FAILED, Outcome.RAISED])
+    def test_a_failure_of_the_app_is_its_result_and_is_not_tried_again(self, outcome):
+        d = one()
+        task = d.submit()
+        d.turn()
+        d.result("1.1", outcome)
+        assert d.resolved[task].outcome is outcome and not d.scheduler.pending
+
+    def test_a_failure_of_the_endpoint_is_tried_again_elsewhere(self):
+        d = Driver([EndpointSpec("a", 1), EndpointSpec("b", 1)])
+        task = d.submit()
+        first = d.turn().endpoint
+        d.result("1.1", Outcome.TASK_FAILED, message="WorkerLost")
+        assert d.turn().endpoint != first
+        d.result("1.2")
+        assert task in d.resolved
+
+    def test_it_is_tried_again_on_the_same_endpoint_if_there_is_no_other(self):
+        d = one()
+        d.submit()
+        d.turn()
+        d.result("1.1", Outcome.TASK_FAILED)
+        assert d.turn().endpoint == "a"
+
+    def test_after_the_last_attempt_the_task_fails_and_says_where_and_why(self):
+        d = one(failover_attempts=1)
+        task = d.submit()
+        for attempt in ("1.1", "1.2"):
+            d.turn()
+            d.result(attempt, Outcome.NOT_UNPACKED, message="No module named 'mine'")
+        assert d.failed[task].kind is FailureKind.ENDPOINTS_FAILED
+        assert "2 attempts on a" in d.failed[task].message and "No module named 'mine'" in d.failed[task].message
+
+    def test_a_task_that_comes_back_keeps_its_place_before_later_ones(self):
+        d = one()
+        first = d.submit()
+        d.turn()
+        d.submit()
+        d.result("1.1", Outcome.TASK_FAILED)
+        assert tasks_of(d.turn()) == [first]
+
+    def test_a_rejected_dispatch_goes_elsewhere_and_the_endpoint_is_left_alone_for_a_while(self):
+        d = Driver([EndpointSpec("a", 2), EndpointSpec("b", 1)])
+        d.submit()
+        dispatch = d.turn()
+        assert dispatch.endpoint == "a"
+        d.reject(dispatch.dispatch_id)
+        assert d.turn().endpoint == "b"
+        d.submit()
+        assert d.turn() is None
+        d.tick(2.0)
+        assert d.turn().endpoint == "a"
+
+    def test_a_duplicate_result_is_dropped(self):
+        d = one()
+        d.submit()
+        d.turn()
+        d.result("1.1")
+        d.result("1.1")
+        assert d.log.duplicates == 1
+
+    def test_a_result_before_the_answer_to_its_dispatch_counts(self):
+        d = one()
+        task = d.submit()
+        dispatch = d.turn()
+        d.result("1.1")
+        assert task in d.resolved
+        d.accept(dispatch.dispatch_id)
+
+    def test_a_rejection_after_the_result_changes_nothing(self):
+        d = one()
+        task = d.submit()
+        dispatch = d.turn()
+        d.result("1.1")
+        d.reject(dispatch.dispatch_id)
+        assert task in d.resolved and not d.failed
+
+
+class TestAvailability:
+
+    def test_an_offline_endpoint_gets_nothing_until_it_is_online_again(self):
+        d = one()
+        d.status("a", False)
+        d.submit()
+        assert d.turn() is None
+        d.status("a", True)
+        assert d.turn() is not None
+
+    def test_an_offline_status_is_not_believed_while_results_flow(self):
+        d = one()
+        d.warm("a")
+        d.status("a", False)
+        d.submit()
+        assert d.turn() is not None
+
+    def test_an_offline_status_is_believed_when_results_have_stopped(self):
+        d = one()
+        d.warm("a")
+        d.now += DOUBT_OFFLINE_SECONDS + 1
+        d.status("a", False)
+        d.submit()
+        assert d.turn() is None
+
+    def test_a_result_brings_an_offline_endpoint_back(self):
+        d = one(threads=2)
+        d.submit()
+        d.turn()
+        d.status("a", False)
+        d.result("1.1")
+        d.submit()
+        assert d.turn() is not None
+
+    def test_a_status_that_could_not_be_asked_for_or_is_of_a_child_changes_nothing(self):
+        d = one()
+        d.status("a", None)
+        d.status("a", False, child_id="child")
+        d.submit()
+        assert d.turn() is not None
+
+
+class TestStatusQueries:
+
+    def test_a_silent_endpoint_is_asked_about_and_one_with_results_is_not(self):
+        d = Driver([EndpointSpec("busy", 2), EndpointSpec("silent", 1)])
+        d.tick(0)
+        for _ in range(40):
+            d.submit()
+            dispatch = d.turn()
+            assert dispatch.endpoint == "busy"
+            d.result(dispatch.attempts[0][0], child_id=None)
+            d.tick()
+        assert {query.endpoint for query in d.queries} == {"silent"}
+
+    def test_children_are_asked_about_too_once_a_result_has_told_their_id(self):
+        d = one()
+        d.tick(0)
+        d.warm("a")
+        for _ in range(70):
+            d.tick()
+        assert {query.child_id for query in d.queries} == {None, "child"}
+
+    def test_queries_keep_their_distance_whatever_the_number_of_endpoints(self):
+        d = Driver([EndpointSpec(f"e{i}", 1) for i in range(100)])
+        d.tick(0)
+        d.tick(31)
+        for _ in range(100):
+            d.tick(0.1)
+        assert len(d.queries) == 5  # one each 2.5 s
+
+    def test_a_query_without_answer_is_repeated(self):
+        d = one()
+        d.tick(0)
+        for _ in range(100):
+            d.tick()
+        assert len(d.queries) == 3
+
+
+class TestShutdown:
+
+    def test_pending_and_running_tasks_fail_and_late_results_are_dropped(self):
+        d = one()
+        running, pending = d.submit(), d.submit()
+        d.turn()
+        d.shutdown()
+        assert {d.failed[t].kind for t in (running, pending)} == {FailureKind.SHUTDOWN}
+        d.result("1.1")
+        assert not d.resolved
+
+    def test_a_task_submitted_afterwards_fails(self):
+        d = one()
+        d.shutdown()
+        assert d.failed[d.submit()].kind is FailureKind.SHUTDOWN
+
+    def test_shutdown_twice_fails_each_task_once(self):
+        d = one()
+        d.submit()
+        d.shutdown()
+        d.shutdown()
+        assert len(d.failed) == 1
