@@ -207,7 +207,7 @@ class Scheduler:
         """Bind pending tasks, in order, to the free threads of ``endpoint`` and to its queue, as far as one dispatch carries them."""
         attempts: List[Attempt] = []
         size = 0
-        share = self._fair_share(endpoint, now)
+        share = self._fair_share(now)
         limit = self._settings.batch_bytes
         while True:
             task = self._next_task(endpoint, now)
@@ -311,7 +311,7 @@ class Scheduler:
             return False
         if endpoint.free_threads:
             return True
-        return endpoint.warm and self._has_room(endpoint, task, self._horizon(self._fair_share(endpoint, now)) / 2)
+        return endpoint.warm and self._has_room(endpoint, task, self._horizon(self._fair_share(now)) / 2)
 
     def _has_room(self, endpoint: PooledEndpoint, task: Task, horizon: float) -> bool:
         if endpoint.free_threads:
@@ -330,12 +330,15 @@ class Scheduler:
         """Seconds of work to queue ahead: never more than the endpoint's fair share of what is left."""
         return min(self._settings.ahead.horizon(len(self.pool)), share)
 
-    def _fair_share(self, endpoint: PooledEndpoint, now: float) -> float:
-        """Seconds that the work not yet begun would take on all available threads together."""
-        left = sum(e.ahead_seconds for e in self.pool)
+    def _fair_share(self, now: float) -> float:
+        """Seconds that all available endpoints together would take for the work not yet begun, as far as its run times are known."""
+        available = [e for e in self.pool if e.available(now)]
+        seconds = sum(e.ahead_seconds for e in available) / sum(e.threads for e in available)
         for app, count in self.pending.count_by_app().items():
-            left += count * (self._thread_seconds(app, endpoint) or 0.0)
-        return left / sum(e.threads for e in self.pool if e.available(now))
+            run_seconds = self._runtimes.estimate(app)
+            if run_seconds is not None:
+                seconds += count / sum(e.threads / self._settings.ahead.thread_seconds(run_seconds, e.threads) for e in available)
+        return seconds
 
     def _log(self, time: float, kind: str, **fields: Any) -> None:
         self._actions.append(Log(time, {"kind": kind, **fields}))
