@@ -5,6 +5,7 @@ import itertools
 import logging
 import os
 import threading
+import time
 import uuid
 from concurrent.futures import Future
 from pathlib import Path
@@ -42,6 +43,7 @@ try:
     import globus_sdk
     from globus_compute_sdk import Client
 
+    from parsl.executors.globus_compute_multi.compute.backoff import Backoff
     from parsl.executors.globus_compute_multi.compute.dispatcher import Dispatcher
     from parsl.executors.globus_compute_multi.compute.envelope import (
         BATCH_OVERHEAD_BYTES,
@@ -59,6 +61,7 @@ try:
         MalformedAnswer,
         Service,
         explain,
+        retry_after,
     )
     from parsl.executors.globus_compute_multi.compute.status_poller import StatusPoller
     from parsl.executors.globus_compute_multi.observe.runlog import RunLog
@@ -80,6 +83,9 @@ _CHECKED_AT_START = 10
 
 _HOW_TO_LOG_IN = ("Run 'globus-compute-endpoint login' (or, in Python, globus_compute_sdk.Client().app.login()) once, "
                   "or set GLOBUS_COMPUTE_CLIENT_ID and GLOBUS_COMPUTE_CLIENT_SECRET.")
+
+#: Seconds that ``start`` waits for the request budget, if other programs of the user have used it up.
+_BUDGET_PATIENCE = 60.0
 
 #: Seconds that shutdown waits for each part.
 _SHUTDOWN_PATIENCE = 5.0
@@ -326,17 +332,31 @@ class _NotFound(ServiceUnavailable):
 
 
 def _ask(governor: "Governor", what: str, request: Callable[..., Any], *args: Any) -> Any:
-    """Send a request at start, and turn its failure into an error that says what to do."""
-    try:
-        with governor.permit():
-            return request(*args)
-    except globus_sdk.GlobusAPIError as e:
-        if e.http_status in (401, 403):
-            raise CredentialsMissing(f"cannot {what}: Globus Compute does not accept the credentials ({explain(e)}). {_HOW_TO_LOG_IN}") from e
-        kind = _NotFound if e.http_status == 404 else ServiceUnavailable
-        raise kind(f"cannot {what}: {explain(e)}") from e
-    except (globus_sdk.NetworkError, MalformedAnswer) as e:
-        raise ServiceUnavailable(f"cannot {what}: {explain(e)}. Check the network, and https://status.globus.org.") from e
+    """Send a request at start, and turn its failure into an error that says what to do.
+
+    Only 429 is waited out: the budget is one for all programs of the user, and others may have used it up.
+    """
+    backoff, deadline = Backoff(), time.monotonic() + _BUDGET_PATIENCE
+    while True:
+        try:
+            with governor.permit():
+                return request(*args)
+        except globus_sdk.GlobusAPIError as e:
+            wait = backoff.next(retry_after(e))
+            if e.http_status != 429 or time.monotonic() + wait > deadline:
+                raise _start_error(what, e) from e
+            time.sleep(wait)
+        except (globus_sdk.NetworkError, MalformedAnswer) as e:
+            raise _start_error(what, e) from e
+
+
+def _start_error(what: str, error: Exception) -> Exception:
+    reason = f"cannot {what}: {explain(error)}"
+    if not isinstance(error, globus_sdk.GlobusAPIError):
+        return ServiceUnavailable(f"{reason}. Check the network, and https://status.globus.org.")
+    if error.http_status in (401, 403):
+        return CredentialsMissing(f"{reason}. The service does not accept the credentials. {_HOW_TO_LOG_IN}")
+    return _NotFound(reason) if error.http_status == 404 else ServiceUnavailable(reason)
 
 
 def _stored_login() -> "Client":

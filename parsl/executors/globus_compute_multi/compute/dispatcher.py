@@ -26,6 +26,7 @@ from parsl.executors.globus_compute_multi.compute.service import (
     MalformedAnswer,
     Service,
     explain,
+    retry_after,
 )
 
 logger = logging.getLogger(__name__)
@@ -144,7 +145,7 @@ class Dispatcher:
             except globus_sdk.GlobusAPIError as e:
                 if e.http_status != 429 and e.http_status < 500:
                     return DispatchRefused(submission.dispatch_id, explain(e))
-                reason, wait = explain(e), backoff.next(_retry_after(e))
+                reason, wait = explain(e), backoff.next(retry_after(e))
             except globus_sdk.NetworkError as e:
                 reason, wait = explain(e), backoff.next()
             except MalformedAnswer as e:
@@ -161,11 +162,3 @@ class Dispatcher:
             self._on_task_group(task_group_id)
         attempt_ids = (attempt_id for attempt_id, _ in submission.tasks)
         return DispatchAnswered(submission.dispatch_id, tuple(zip(task_ids, attempt_ids)))
-
-
-def _retry_after(error: globus_sdk.GlobusAPIError) -> Optional[float]:
-    value = error.headers.get("Retry-After")
-    try:
-        return None if value is None else max(0.0, float(value))
-    except ValueError:
-        return None  # an HTTP date: our own back-off will do

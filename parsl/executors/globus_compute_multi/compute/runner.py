@@ -26,7 +26,6 @@ def globus_compute_multi_runner(attempt: str, packed: str) -> dict:
     import platform
     import socket
     import time
-    import traceback
 
     envelope: dict = {"attempt": attempt, "outcome": "not_unpacked", "value": None, "message": "", "started": None, "finished": None,
                       "host": socket.gethostname(), "python": platform.python_version(), "parsl": "none", "dill": "none"}
@@ -39,8 +38,8 @@ def globus_compute_multi_runner(attempt: str, packed: str) -> dict:
         envelope["dill"] = dill.__version__
         envelope["parsl"] = parsl.version.VERSION
         function, args, kwargs = unpack_apply_message(base64.b64decode(packed))
-    except Exception:
-        envelope["message"] = traceback.format_exc()
+    except Exception as error:
+        envelope["message"] = "%s: %s" % (type(error).__name__, error)
         return envelope
 
     envelope["started"] = time.time()

@@ -128,3 +128,12 @@ def explain(error: Exception) -> str:
         text = "; ".join(error.messages) or error.text[:200]
         return f"HTTP {error.http_status}: {text}"
     return f"{type(error).__name__}: {error}"
+
+
+def retry_after(error: globus_sdk.GlobusAPIError) -> Optional[float]:
+    """Seconds after which the service wants to be asked again, if it says so."""
+    value = error.headers.get("Retry-After")
+    try:
+        return None if value is None else max(0.0, float(value))
+    except ValueError:
+        return None  # an HTTP date: our own back-off will do

@@ -1,0 +1,87 @@
+"""Fixtures with real endpoint agents, a real RabbitMQ and the local stand-in of the hosted service."""
+from __future__ import annotations
+
+import builtins
+import gc
+import threading
+import types
+from contextlib import contextmanager
+from pathlib import Path
+
+import psutil
+import pytest
+from parsl.config import Config
+from parsl.dataflow.dflow import DataFlowKernel
+
+from local_globus_compute import Limits, LocalEndpoint, LocalGlobusCompute
+from parsl.executors.globus_compute_multi import Endpoint, GlobusComputeMultiExecutor
+from parsl.executors.globus_compute_multi.observe.replay import read_log, replay
+
+THREADS = {"small": 1, "medium": 2, "large": 4}
+NO_REQUEST_LIMIT = Limits(requests=None)
+
+
+def portable(function):
+    """The function as if it stood in the user's script: endpoints have a stock Parsl, and cannot import this test."""
+    copy = types.FunctionType(function.__code__, {"__builtins__": builtins, "__name__": "__main__"}, function.__name__,
+                              function.__defaults__, function.__closure__)
+    copy.__module__ = "__main__"
+    return copy
+
+
+def our_threads():
+    return [thread for thread in threading.enumerate() if thread.name.startswith("globus-compute-multi")]
+
+
+def sockets():
+    """Open connections of this process; garbage, such as an HTTP response in the traceback of a handled error, does not count."""
+    gc.collect()
+    return {c.laddr for c in psutil.Process().net_connections("tcp") if c.status == psutil.CONN_ESTABLISHED}
+
+
+@pytest.fixture(scope="session")
+def compute(tmp_path_factory):
+    endpoints = [LocalEndpoint(name, workers=threads) for name, threads in THREADS.items()]
+    with LocalGlobusCompute(endpoints, limits=NO_REQUEST_LIMIT, working_dir=tmp_path_factory.mktemp("shared")) as service:
+        yield service
+
+
+@pytest.fixture
+def faults(compute):
+    """Admin of the service; whatever a test switches on there is off again afterwards."""
+    yield compute.admin
+    compute.admin.clear_faults()
+    compute.admin.set_limits(NO_REQUEST_LIMIT)
+
+
+@pytest.fixture
+def make_executor(compute, tmp_path):
+    """Makes executors on the pool of three endpoints, with logs under ``tmp_path``."""
+    def make(**arguments):
+        arguments.setdefault("endpoints", [Endpoint(id, name=name, threads=THREADS[name]) for name, id in compute.endpoint_ids.items()])
+        label = arguments.setdefault("label", "multi")
+        arguments.setdefault("log_file", str(tmp_path / f"{label}.jsonl"))
+        return GlobusComputeMultiExecutor(**{"client": compute.client(), "request_limit": None, **arguments})
+    return make
+
+
+def check_log(executor):
+    """Replay an executor's log, which checks its invariants; all tasks must be finished, and no thread bound."""
+    state = replay(read_log(Path(executor.log_file)))
+    assert set(state.tasks.values()) <= {"done", "failed"}
+    return state
+
+
+@pytest.fixture
+def workflow(make_executor, tmp_path):
+    """``with workflow(...) as (dfk, executor)``; in the end the executor's log is checked, and nothing of it is left."""
+    @contextmanager
+    def load(retries=0, **arguments):
+        before = sockets()
+        executor = make_executor(**arguments)
+        with DataFlowKernel(Config(executors=[executor], run_dir=str(tmp_path / "runinfo"), retries=retries)) as dfk:
+            yield dfk, executor
+        assert not our_threads()
+        assert sockets() <= before
+        check_log(executor)
+    return load

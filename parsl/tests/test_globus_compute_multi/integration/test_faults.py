@@ -1,0 +1,148 @@
+"""What the service and the broker do wrong, and what the executor makes of it: no task is lost, none is resolved twice."""
+from __future__ import annotations
+
+import time
+
+import pytest
+from parsl.app.app import python_app
+
+from parsl.executors.globus_compute_multi.errors import EndpointsFailed
+from parsl.executors.globus_compute_multi.observe.replay import read_log
+from parsl.tests.test_globus_compute_multi.integration.conftest import (
+    check_log,
+    portable,
+)
+
+pytestmark = [pytest.mark.local, pytest.mark.globus_compute]
+
+
+@portable
+def increment(x):
+    return x + 1
+
+
+def run_tasks(dfk, count=30):
+    app = python_app(increment, data_flow_kernel=dfk)
+    assert [future.result(120) for future in [app(i) for i in range(count)]] == list(range(1, count + 1))
+
+
+def states(executor, kind):
+    return [line["state"] for line in read_log(executor.log_file) if line["kind"] == kind]
+
+
+@pytest.mark.parametrize("fault", [
+    {"kind": "reply_status", "status": 429, "retry_after": 0.1},
+    {"kind": "reply_status", "status": 500},
+    {"kind": "reply_status", "status": 503},
+    {"kind": "drop_connection"},
+])
+def test_a_submission_that_was_not_taken_is_sent_again(workflow, faults, fault):
+    with workflow() as (dfk, executor):
+        faults.add_fault(route="submit", count=2, **fault)
+        run_tasks(dfk)
+        assert [rule["hits"] for rule in faults.faults()] == [2]
+    assert "rejected" not in states(executor, "dispatch")
+
+
+def test_a_lost_answer_runs_tasks_twice_and_completes_them_once(workflow, faults):
+    with workflow() as (dfk, executor):
+        faults.add_fault("lose_answer", route="submit", count=2)
+        run_tasks(dfk)
+        assert [rule["hits"] for rule in faults.faults()] == [2]
+    assert check_log(executor).count("done") == 30
+
+
+def test_a_lost_answer_to_a_later_submission_brings_duplicates_that_are_dropped(workflow, faults):
+    with workflow() as (dfk, executor):
+        run_tasks(dfk, 1)
+        faults.add_fault("lose_answer", route="submit", count=1)
+        run_tasks(dfk)
+        run_tasks(dfk, 5)
+    state = check_log(executor)
+    assert state.count("done") == 36 and state.duplicates > 0
+
+
+def test_a_result_before_the_answer_to_its_submission(workflow, faults):
+    with workflow() as (dfk, executor):
+        run_tasks(dfk, 1)
+        faults.add_fault("result_before_answer", route="submit", count=3)
+        run_tasks(dfk)
+        assert faults.faults()[0]["hits"] > 0
+    early = [line for line in read_log(executor.log_file) if line["kind"] in ("attempt", "dispatch")]
+    sent = {line["dispatch"] for line in early if line["kind"] == "dispatch" and line["state"] == "sent"}
+    finished_first = set()
+    of = {}
+    for line in early:
+        if line["kind"] == "attempt" and "dispatch" in line:
+            of[line["attempt"]] = line["dispatch"]
+        elif line["kind"] == "attempt" and line["state"] == "finished" and of[line["attempt"]] in sent:
+            finished_first.add(of[line["attempt"]])
+        elif line["kind"] == "dispatch" and line["state"] == "accepted":
+            sent.discard(line["dispatch"])
+    assert finished_first, "no result came before its answer"
+
+
+def test_duplicate_late_and_reordered_results(workflow, faults):
+    with workflow() as (dfk, executor):
+        faults.add_fault("duplicate_result", copies=3, probability=0.5, seed=1)
+        faults.add_fault("late_result", seconds=1.5, probability=0.2, seed=2)
+        run_tasks(dfk, 60)
+        faults.clear_faults()
+        run_tasks(dfk, 5)
+    state = check_log(executor)
+    assert state.count("done") == 65 and state.duplicates > 0
+
+
+def test_a_submission_that_is_refused_for_good_fails_its_tasks_with_the_services_reason(workflow, faults):
+    with workflow(failover_attempts=1) as (dfk, executor):
+        run_tasks(dfk, 1)
+        faults.add_fault("reply_status", route="submit", status=400, reason="no such luck")
+        future = python_app(increment, data_flow_kernel=dfk)(1)
+        with pytest.raises(EndpointsFailed, match="2 attempts .*no such luck"):
+            future.result(60)
+        faults.clear_faults()
+        run_tasks(dfk, 3)
+    assert states(executor, "dispatch").count("rejected") == 2
+
+
+def test_one_endpoint_that_refuses_leaves_its_tasks_to_the_others(workflow, faults, compute):
+    with workflow() as (dfk, executor):
+        faults.add_fault("reply_status", route="submit", status=403, endpoint_id=compute.endpoint_ids["large"])
+        run_tasks(dfk)
+    state = check_log(executor)
+    assert state.endpoints["large"].done == 0 and state.count("done") == 30
+
+
+def test_an_endpoint_said_to_be_offline_at_start_gets_no_tasks(workflow, faults, compute):
+    faults.add_fault("force_status", endpoint_id=compute.endpoint_ids["large"], status="offline")
+    with workflow() as (dfk, executor):
+        run_tasks(dfk)
+    assert check_log(executor).endpoints["large"].done == 0
+
+
+def test_a_wrong_offline_while_results_flow_changes_nothing(workflow, faults):
+    with workflow(status_interval=0.2) as (dfk, executor):
+        run_tasks(dfk, 3)
+        faults.add_fault("force_status", status="offline")
+        run_tasks(dfk, 60)
+    assert "offline" not in states(executor, "endpoint")
+
+
+def test_the_service_restarts_under_a_workflow(workflow, compute):
+    with workflow() as (dfk, executor):
+        app = python_app(increment, data_flow_kernel=dfk)
+        before = [app(i) for i in range(20)]
+        compute.restart_service()
+        after = [app(i) for i in range(20)]
+        assert [f.result(120) for f in before + after] == [*range(1, 21)] * 2
+
+
+def test_parents_and_children_that_are_silent_are_asked_for_their_status(workflow):
+    with workflow(status_interval=0.1) as (dfk, executor):
+        run_tasks(dfk, 3)
+        deadline = time.monotonic() + 60
+        asked: set = set()
+        while asked != {True, False}:
+            assert time.monotonic() < deadline, asked
+            time.sleep(0.2)
+            asked = {"child" in line for line in read_log(executor.log_file) if line["kind"] == "endpoint" and line["state"] == "status"}
