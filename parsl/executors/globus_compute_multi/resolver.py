@@ -5,7 +5,7 @@ import logging
 import queue
 import threading
 from concurrent.futures import Future
-from typing import Any, Optional, Tuple
+from typing import Any, Optional, Tuple, Union
 
 from parsl.app.errors import RemoteExceptionWrapper
 from parsl.serialize import deserialize
@@ -25,7 +25,7 @@ class Resolver:
     """
 
     def __init__(self) -> None:
-        self._jobs: "queue.SimpleQueue[Optional[Tuple[Future[Any], object, str]]]" = queue.SimpleQueue()
+        self._jobs: "queue.SimpleQueue[Optional[Tuple[Future[Any], Union[ResultMessage, Exception], str]]]" = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="globus-compute-multi-resolver", daemon=True)
         self._current = ""
 
@@ -62,11 +62,13 @@ class Resolver:
             if job is None:
                 return
             future, result, self._current = job
-            if isinstance(result, ResultMessage):
-                _complete(future, result, self._current)
-            else:
-                assert isinstance(result, Exception)
-                future.set_exception(result)
+            try:
+                if isinstance(result, ResultMessage):
+                    _complete(future, result, self._current)
+                else:
+                    future.set_exception(result)
+            except BaseException:  # a callback that raises SystemExit, say: the other futures need this thread
+                logger.exception("A callback on the future of %s ended with an error", self._current)
             del job, future, result  # hold nothing of the user's while waiting
 
 
@@ -75,7 +77,7 @@ def _complete(future: "Future[Any]", message: ResultMessage, name: str) -> None:
         if message.value is None:
             raise ValueError("the endpoint sent no value")
         value = deserialize(message.value)
-    except Exception as e:
+    except BaseException as e:  # unpickling runs code of the user's
         what = f"; it was {message.message}" if message.message else ""
         error = ResultNotReadable(f"what {name} returned or raised cannot be unpickled here ({type(e).__name__}: {e}){what}. "
                                   "Modules and versions must be the same here and on the endpoint.")

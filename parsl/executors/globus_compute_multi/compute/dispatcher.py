@@ -72,7 +72,6 @@ class Dispatcher:
 
     def __init__(self, *, client: Client, runner_id: str, session: str, governor: Governor, post: Callable[[Message], None],
                  on_task_group: Callable[[str], None]) -> None:
-        self._client = client
         self._runner_id = runner_id
         self._session = session
         self._governor = governor
@@ -81,7 +80,8 @@ class Dispatcher:
         self._task_group_id: Optional[str] = None
         self._jobs: "queue.SimpleQueue[Optional[Submission]]" = queue.SimpleQueue()
         self._stopping = threading.Event()
-        self._threads = [threading.Thread(target=self._run, name=f"globus-compute-multi-sender-{i}", daemon=True) for i in range(SENDERS)]
+        self._threads = [threading.Thread(target=self._run, args=(Service(client),), name=f"globus-compute-multi-sender-{i}", daemon=True)
+                         for i in range(SENDERS)]
 
     def start(self) -> None:
         """Start the threads."""
@@ -112,8 +112,7 @@ class Dispatcher:
             thread.join(max(0.0, deadline - time.monotonic()))
         return not any(thread.is_alive() for thread in self._threads)
 
-    def _run(self) -> None:
-        service = Service(self._client)
+    def _run(self, service: Service) -> None:
         try:
             while True:
                 submission = self._jobs.get()
@@ -123,6 +122,10 @@ class Dispatcher:
                     self._post(self._deliver(service, submission))
                 except GovernorClosed:
                     return
+                except Exception as e:
+                    # whatever it was, the tasks must not wait for an answer that cannot come
+                    logger.exception("Submission %d ended with an unexpected error", submission.dispatch_id)
+                    self._post(DispatchRefused(submission.dispatch_id, explain(e)))
         finally:
             service.close()
 

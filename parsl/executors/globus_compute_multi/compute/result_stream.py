@@ -19,7 +19,6 @@ from parsl.executors.globus_compute_multi.compute.governor import (
 )
 from parsl.executors.globus_compute_multi.compute.messages import Message, ResultArrived
 from parsl.executors.globus_compute_multi.compute.service import (
-    MalformedAnswer,
     Service,
     explain,
 )
@@ -48,7 +47,6 @@ class ResultStream:
     """
 
     def __init__(self, *, client: Client, governor: Governor, post: Callable[[Message], None], amqp_port: Optional[int] = None) -> None:
-        self._client = client
         self._governor = governor
         self._post = post
         self._amqp_port = amqp_port
@@ -57,7 +55,7 @@ class ResultStream:
         self._lock = threading.Lock()
         self._stopping = threading.Event()
         self._connection: Optional[pika.BlockingConnection] = None
-        self._thread = threading.Thread(target=self._run, name="globus-compute-multi-results", daemon=True)
+        self._thread = threading.Thread(target=self._run, args=(Service(client),), name="globus-compute-multi-results", daemon=True)
 
     def start(self) -> None:
         """Start the thread; it waits for :meth:`consume`."""
@@ -84,25 +82,24 @@ class ResultStream:
         self._thread.join(timeout)
         return not self._thread.is_alive()
 
-    def _run(self) -> None:
+    def _run(self, service: Service) -> None:
         self._wake.wait()
         self._wake.clear()
         backoff = Backoff()
-        service = Service(self._client)
         try:
             while not self._stopping.is_set():
                 try:
                     self._consume_once(service, backoff)
-                except (pika.exceptions.AMQPError, OSError, globus_sdk.GlobusAPIError, globus_sdk.NetworkError, MalformedAnswer) as e:
+                except GovernorClosed:
+                    return
+                except Exception as e:  # results must go on, whatever went wrong
                     if self._stopping.is_set():
                         return
                     wait = backoff.next()
-                    # an AMQP error's text may hold the address with its password; its type says enough
-                    reason = type(e).__name__ if isinstance(e, (pika.exceptions.AMQPError, OSError)) else explain(e)
+                    # other errors' texts may hold the broker's address with its password; their type must do
+                    reason = explain(e) if isinstance(e, (globus_sdk.GlobusAPIError, globus_sdk.NetworkError)) else type(e).__name__
                     logger.warning("Results: connection lost or refused (%s); trying again in %.1f s", reason, wait)
                     self._wake.wait(wait)
-        except GovernorClosed:
-            return
         finally:
             service.close()
 

@@ -6,7 +6,6 @@ import queue
 import threading
 from typing import Callable, Dict, Optional, Tuple
 
-import globus_sdk
 from globus_compute_sdk import Client
 
 from parsl.executors.globus_compute_multi.compute.governor import (
@@ -18,7 +17,6 @@ from parsl.executors.globus_compute_multi.compute.messages import (
     StatusAnswered,
 )
 from parsl.executors.globus_compute_multi.compute.service import (
-    MalformedAnswer,
     Service,
     explain,
 )
@@ -40,12 +38,11 @@ class StatusPoller:
     """
 
     def __init__(self, *, client: Client, endpoint_ids: Dict[str, str], governor: Governor, post: Callable[[Message], None]) -> None:
-        self._client = client
         self._endpoint_ids = endpoint_ids
         self._governor = governor
         self._post = post
         self._queries: "queue.SimpleQueue[Optional[Tuple[str, Optional[str]]]]" = queue.SimpleQueue()
-        self._thread = threading.Thread(target=self._run, name="globus-compute-multi-status", daemon=True)
+        self._thread = threading.Thread(target=self._run, args=(Service(client),), name="globus-compute-multi-status", daemon=True)
 
     def start(self) -> None:
         """Start the thread."""
@@ -64,8 +61,7 @@ class StatusPoller:
         self._thread.join(timeout)
         return not self._thread.is_alive()
 
-    def _run(self) -> None:
-        service = Service(self._client)
+    def _run(self, service: Service) -> None:
         try:
             while True:
                 query = self._queries.get()
@@ -81,7 +77,9 @@ class StatusPoller:
         try:
             with self._governor.permit():
                 answer = service.endpoint_status(child_id or self._endpoint_ids[endpoint])
-        except (globus_sdk.GlobusAPIError, globus_sdk.NetworkError, MalformedAnswer) as e:
+        except GovernorClosed:
+            raise
+        except Exception as e:  # a status is not worth a thread, whatever went wrong
             logger.warning("No status of endpoint %s: %s", endpoint, explain(e))
             return StatusAnswered(endpoint, child_id, None)
         details = answer.get("details") or {}

@@ -141,7 +141,7 @@ def test_parents_and_children_that_are_silent_are_asked_for_their_status(workflo
     with workflow(status_interval=0.1) as (dfk, executor):
         run_tasks(dfk, 3)
         deadline = time.monotonic() + 60
-        asked: set = set()
+        asked = set()
         while asked != {True, False}:
             assert time.monotonic() < deadline, asked
             time.sleep(0.2)

@@ -41,7 +41,12 @@ def test_values_and_exceptions_are_delivered(resolver):
     assert isinstance(resolved(resolver, serialize(wrapper), Outcome.APP_FAILED).result(10), RemoteExceptionWrapper)
 
 
-@pytest.mark.parametrize("value", [None, b"", b"02\nnot a pickle", b"no header"])
+class Trap:
+    def __reduce__(self):
+        return exec, ("raise SystemExit",)
+
+
+@pytest.mark.parametrize("value", [serialize(Trap()), None, b"", b"02\nnot a pickle", b"no header"])
 def test_what_cannot_be_unpickled_fails_its_task_alone_and_says_what_it_was(resolver, value):
     error = resolved(resolver, value, Outcome.APP_FAILED, "MyError: text of it").exception(10)
     assert isinstance(error, ResultNotReadable)
@@ -49,9 +54,13 @@ def test_what_cannot_be_unpickled_fails_its_task_alone_and_says_what_it_was(reso
     assert resolved(resolver, serialize(1)).result(10) == 1
 
 
-def test_a_callback_that_raises_harms_nobody(resolver):
+@pytest.mark.parametrize("error", [ZeroDivisionError, SystemExit, KeyboardInterrupt])
+def test_a_callback_that_raises_harms_nobody(resolver, error):
+    def callback(_):
+        raise error
+
     future = Future()
-    future.add_done_callback(lambda f: 1 / 0)
+    future.add_done_callback(callback)
     resolver.resolve(future, message(serialize(1)), "task 1")
     assert resolved(resolver, serialize(2)).result(10) == 2
 
