@@ -11,7 +11,7 @@ kind          states
 ``attempt``   ``running`` or ``queued_ahead`` (``task``, ``endpoint``, ``dispatch``), ``running`` when promoted, ``finished`` (``outcome``,
               times, host, versions), ``duplicate``, ``unmatched`` (a result that belongs to no known attempt)
 ``dispatch``  ``sent`` (``endpoint``, ``attempts``, ``bytes``, ``running`` and ``ahead`` on the endpoint afterwards), ``accepted``, ``rejected``
-``endpoint``  ``online``, ``offline``, ``paused``, ``child``, ``status``
+``endpoint``  ``online``, ``offline``, ``paused`` (for ``seconds``), ``child`` (its ID is known), ``status`` (as the service answered)
 ============  ==========================================================================================================
 """
 from __future__ import annotations

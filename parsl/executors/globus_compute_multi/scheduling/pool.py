@@ -117,10 +117,12 @@ class PooledEndpoint:
         # the sum starts afresh with an empty queue, so that rounding errors do not pile up
         self.ahead_seconds = self.ahead_seconds - (attempt.seconds or 0.0) if self.ahead else 0.0
 
-    def pause(self, now: float) -> None:
-        """Leave it alone for a while after a rejected dispatch."""
-        self.paused_until = now + min(FIRST_PAUSE_SECONDS * 2 ** self.rejections, LONGEST_PAUSE_SECONDS)
+    def pause(self, now: float) -> float:
+        """Leave it alone for a while after a rejected dispatch; returns for how many seconds."""
+        seconds = min(FIRST_PAUSE_SECONDS * 2 ** self.rejections, LONGEST_PAUSE_SECONDS)
+        self.paused_until = now + seconds
         self.rejections += 1
+        return seconds
 
     def heard_result(self, now: float) -> None:
         """A result came from it: it is up, whatever its status says."""

@@ -162,8 +162,7 @@ class Scheduler:
         attempts = [self.attempts[attempt_id] for attempt_id in attempt_ids if attempt_id in self.attempts]
         if attempts:
             endpoint = attempts[0].endpoint
-            endpoint.pause(event.time)
-            self._log(event.time, "endpoint", endpoint=endpoint.name, state="paused", until=endpoint.paused_until)
+            self._log(event.time, "endpoint", endpoint=endpoint.name, state="paused", seconds=endpoint.pause(event.time))
         for attempt in attempts:
             self._finish_attempt(event.time, attempt, Outcome.REJECTED, event.reason, None, ())
 
