@@ -27,6 +27,7 @@ help: ## list the targets (the default)
 	@echo 'Settings, given as make NAME=value or in the environment:'
 	@echo '  PYTHON             Python 3.10 or newer for the virtual environments, client and agents (python3)'
 	@echo '  RABBITMQ_URL       a broker to use, amqp://user:password@host:port/, instead of a private one'
+	@echo '  LOCAL_GC_AGENT_PYTHON  Python of another virtual environment that has the endpoint agent (.venv-agents/bin/python)'
 	@echo '  K                  test-parsl: the tests to run, as for pytest -k (what upstream runs with Globus Compute)'
 	@echo '  ARGS               compute, demo: arguments for the program'
 
@@ -68,11 +69,13 @@ lint: fork ## flake8, isort and mypy, set as upstream has them
 test-unit: fork ## tests that start no service
 	$(PYTEST) $(ROOT)/tools/tests
 	$(PYTEST) $(ROOT)/test_configs/tests/unit
+	$(PYTEST) $(ROOT)/demo/tests/test_*.py
 	$(PYTEST) --config=local $(NEW_TESTS)/unit
 
 .PHONY: test-integration
 test-integration: fork agents rabbitmq ## tests with real endpoint agents and a real RabbitMQ on localhost
 	$(PYTEST) $(ROOT)/test_configs/tests/integration
+	$(PYTEST) $(ROOT)/demo/tests/integration
 	$(PYTEST) --config=local $(NEW_TESTS)/integration/test_*.py
 
 .PHONY: test-parsl

@@ -14,7 +14,7 @@ class Endpoint:
 
     Parameters
     ----------
-    id : str or uuid.UUID
+    id : str
         Endpoint ID, as ``globus-compute-endpoint list`` shows it.
     name : str, optional
         Name in logs and messages, unique in an executor. Default: the first eight characters of the ID.
@@ -70,6 +70,8 @@ def check_endpoints(endpoints: Sequence[Union[Endpoint, str, uuid.UUID]]) -> Lis
     EndpointConfigurationError
         If there is none, one is of another type, or two have the same ID or name.
     """
+    if isinstance(endpoints, str):
+        raise EndpointConfigurationError(f"endpoints must be a list of endpoints, not the string {endpoints!r}")
     if not endpoints:
         raise EndpointConfigurationError("endpoints is empty; give at least one endpoint")
     checked: List[Endpoint] = []
@@ -81,6 +83,7 @@ def check_endpoints(endpoints: Sequence[Union[Endpoint, str, uuid.UUID]]) -> Lis
             if other.id == endpoint.id:
                 raise EndpointConfigurationError(f"endpoint {endpoint.id} is given twice")
             if other.name == endpoint.name:
-                raise EndpointConfigurationError(f"endpoints {other.id} and {endpoint.id} have the same name {endpoint.name!r}")
+                raise EndpointConfigurationError(f"endpoints {other.id} and {endpoint.id} have the same name {endpoint.name!r}; "
+                                                 "give one of them another")
         checked.append(endpoint)
     return checked

@@ -44,6 +44,10 @@ class TaskTooLarge(GlobusComputeMultiError):
     """Function and arguments of a task are larger than the service takes in one submission."""
 
 
+class ResultTooLarge(GlobusComputeMultiError):
+    """The value of an app is larger than the service takes in one result."""
+
+
 class ResultNotReadable(GlobusComputeMultiError):
     """The value or exception of an app could not be unpickled here."""
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple, Union
 
 import typeguard
+from parsl.data_provider.staging import Staging
 from parsl.errors import OptionalModuleMissing
 from parsl.executors.base import ParslExecutor
 from parsl.monitoring.radios.base import RadioConfig
@@ -49,11 +50,13 @@ try:
         BATCH_OVERHEAD_BYTES,
         wire_size,
     )
-    from parsl.executors.globus_compute_multi.compute.governor import Governor
+    from parsl.executors.globus_compute_multi.compute.governor import (
+        Governor,
+        governor_for,
+    )
     from parsl.executors.globus_compute_multi.compute.matching import Matcher
     from parsl.executors.globus_compute_multi.compute.messages import (
         NewTask,
-        Shutdown,
         StatusAnswered,
     )
     from parsl.executors.globus_compute_multi.compute.result_stream import ResultStream
@@ -72,6 +75,7 @@ except ImportError as e:
     if (e.name or "").startswith("parsl"):
         raise
     _globus_compute_enabled = False
+    _missing = str(e)
 
 logger = logging.getLogger(__name__)
 
@@ -162,12 +166,14 @@ class GlobusComputeMultiExecutor(ParslExecutor, RepresentationMixin):
         remote_monitoring_radio: Optional[RadioConfig] = None,
     ) -> None:
         if not _globus_compute_enabled:
-            raise OptionalModuleMissing(["globus-compute-sdk"], "GlobusComputeMultiExecutor requires the Globus Compute SDK")
+            raise OptionalModuleMissing(["globus-compute-sdk>=4.19", "pika"], f"GlobusComputeMultiExecutor needs them, and found: {_missing}")
         super().__init__()
         self.endpoints = check_endpoints(endpoints)
         if client is not None and not isinstance(client, Client):
             raise EndpointConfigurationError(f"client must be a globus_compute_sdk.Client, not {client!r}")
         self.client = client
+        if not label or os.sep in label:
+            raise EndpointConfigurationError(f"label must be a name that can be one of a file, not {label!r}")
         self.label = label
         self.threads_per_endpoint = check_count("threads_per_endpoint", threads_per_endpoint)
         self.cores_per_thread = check_count("cores_per_thread", cores_per_thread)
@@ -179,15 +185,19 @@ class GlobusComputeMultiExecutor(ParslExecutor, RepresentationMixin):
             _check_positive("request_limit[1]", request_limit[1])
         self.status_interval = _check_positive("status_interval", status_interval)
         self.runner_id = None if runner_id is None else _check_uuid("runner_id", runner_id)
-        self.amqp_port = None if amqp_port is None else check_count("amqp_port", amqp_port)
+        if amqp_port is not None and not (0 < amqp_port < 65536 and not isinstance(amqp_port, bool)):
+            raise EndpointConfigurationError(f"amqp_port must be a port number, not {amqp_port!r}")
+        self.amqp_port = amqp_port
         self.log_file = log_file
         self.working_dir = working_dir
+        for provider in storage_access or []:
+            if not isinstance(provider, Staging):
+                raise EndpointConfigurationError(f"storage_access must be a list of staging providers, and {provider!r} is none")
         self.storage_access = storage_access
         self.remote_monitoring_radio = remote_monitoring_radio
 
         self._lock = threading.Lock()
-        self._accepting = False
-        self._shut_down = False
+        self._state = "not started"  # then "starting", "running", "shut down"
         self._task_ids = itertools.count(1)
         self._specifications = SpecificationReader(label)
 
@@ -196,23 +206,36 @@ class GlobusComputeMultiExecutor(ParslExecutor, RepresentationMixin):
 
         Raises
         ------
-        CredentialsMissing, ServiceUnavailable, UnknownEndpoint
-            Nothing is left running then.
+        CredentialsMissing, ServiceUnavailable, UnknownEndpoint, OSError
+            The last if the run log cannot be written. Nothing is left running then.
+        ExecutorNotRunning
+            If it was started before.
         """
-        requests, seconds = self.request_limit or (None, 1.0)
-        governor = Governor(requests, seconds)
-        client = self.client if self.client is not None else _stored_login()
-        service = Service(client)
+        with self._lock:
+            if self._state != "not started":
+                raise ExecutorNotRunning(f"executor {self.label} cannot be started: it is {self._state}; make a new one")
+            self._state = "starting"
         try:
-            runner_id = self.runner_id or _ask(governor, "register the runner function", service.register_runner)
-            statuses = [self._first_status(governor, service, endpoint) for endpoint in self.endpoints[:_CHECKED_AT_START]]
-        finally:
-            service.close()
-        self._start_threads(client, governor, runner_id)
+            client = self.client if self.client is not None else _stored_login()
+            governor = governor_for(client.web_service_address, self.request_limit)
+            service = Service(client)
+            try:
+                runner_id = self.runner_id or _ask(governor, "register the runner function", service.register_runner)
+                statuses = [self._first_status(governor, service, endpoint) for endpoint in self.endpoints[:_CHECKED_AT_START]]
+            finally:
+                service.close()
+            self._start_threads(client, governor, runner_id)
+        except BaseException:
+            with self._lock:
+                self._state = "not started"
+            raise
         for status in statuses:
             self._owner.post(status)
         with self._lock:
-            self._accepting = True
+            if self._state == "starting":
+                self._state = "running"
+                return
+        self._stop_threads()  # shutdown came in between
 
     def submit(self, func: Callable, resource_specification: Dict[str, Any], *args: Any, **kwargs: Any) -> Future:
         """Submit a task to the pool.
@@ -251,8 +274,8 @@ class GlobusComputeMultiExecutor(ParslExecutor, RepresentationMixin):
         future: "Future[Any]" = Future()
         future.set_running_or_notify_cancel()  # a Future's own cancel() would pull it from under the executor
         with self._lock:
-            if not self._accepting:
-                raise ExecutorNotRunning(f"executor {self.label} {'was shut down' if self._shut_down else 'was not started'}; it takes no tasks")
+            if self._state != "running":
+                raise ExecutorNotRunning(f"executor {self.label} is {self._state}; it takes no tasks")
             task_id = next(self._task_ids)
             future.parsl_executor_task_id = task_id  # type: ignore[attr-defined]
             self._owner.post(NewTask(task_id, app, requirement.cores, requirement.priority, packed, future))
@@ -261,11 +284,10 @@ class GlobusComputeMultiExecutor(ParslExecutor, RepresentationMixin):
     def shutdown(self) -> None:
         """Fail the tasks that are not finished, stop all threads and close the connections. Does nothing the second time."""
         with self._lock:
-            first, self._shut_down = not self._shut_down, True
-            started, self._accepting = self._accepting, False
-        if not first:
+            before, self._state = self._state, "shut down"
+        if before == "shut down":
             return
-        if started:
+        if before == "running":
             self._stop_threads()
         super().shutdown()
 
@@ -283,15 +305,18 @@ class GlobusComputeMultiExecutor(ParslExecutor, RepresentationMixin):
             status_spacing=governor.status_spacing,
         )
         self._governor = governor
+        self._stopping = threading.Event()
         self._run_log = RunLog(path)
         self._resolver = Resolver()
         self._owner = Owner(scheduler=Scheduler(specs, settings), matcher=Matcher(session), governor=governor, resolver=self._resolver,
                             run_log=self._run_log, endpoint_ids=endpoint_ids)
-        self._stream = ResultStream(client=client, governor=governor, post=self._owner.post, amqp_port=self.amqp_port)
+        self._stream = ResultStream(client=client, governor=governor, post=self._owner.post, stopping=self._stopping,
+                                    amqp_port=self.amqp_port)
         self._dispatcher = Dispatcher(client=client, runner_id=runner_id, session=session, governor=governor, post=self._owner.post,
-                                      on_task_group=self._stream.consume)
-        self._poller = StatusPoller(client=client, endpoint_ids=endpoint_ids, governor=governor, post=self._owner.post)
-        self._run_log.start(label=self.label, run_id=self.run_id, endpoints=[
+                                      on_task_group=self._stream.consume, stopping=self._stopping)
+        self._poller = StatusPoller(client=client, endpoint_ids=endpoint_ids, governor=governor, post=self._owner.post,
+                                    stopping=self._stopping)
+        self._run_log.start(label=self.label, run_id=self.run_id, prefetch=self.prefetch, endpoints=[
             {"endpoint": s.name, "id": endpoint_ids[s.name], "threads": s.threads, "cores": s.cores} for s in specs])
         self._resolver.start()
         self._stream.start()
@@ -300,17 +325,16 @@ class GlobusComputeMultiExecutor(ParslExecutor, RepresentationMixin):
         self._owner.start(self._dispatcher, self._poller)
 
     def _stop_threads(self) -> None:
-        self._owner.post(Shutdown())
-        ended = {"scheduler": self._owner.join(_SHUTDOWN_PATIENCE)}
-        self._governor.close()
+        self._stopping.set()
+        self._governor.wake()
         self._dispatcher.stop()
         self._poller.stop()
         self._stream.stop()
-        ended["resolver"] = self._resolver.stop(_SHUTDOWN_PATIENCE)
-        ended["status poller"] = self._poller.join(_SHUTDOWN_PATIENCE)
-        ended["result stream"] = self._stream.join(_SHUTDOWN_PATIENCE)
-        ended["dispatcher"] = self._dispatcher.join(_SHUTDOWN_PATIENCE)
-        ended["run log"] = self._run_log.stop(_SHUTDOWN_PATIENCE)
+        ended = {"scheduler": self._owner.shut_down(_SHUTDOWN_PATIENCE), "resolver": self._resolver.join(_SHUTDOWN_PATIENCE)}
+        deadline = time.monotonic() + _SHUTDOWN_PATIENCE
+        for part, join in (("status poller", self._poller.join), ("result stream", self._stream.join), ("dispatcher", self._dispatcher.join),
+                           ("run log", self._run_log.stop)):
+            ended[part] = join(max(0.1, deadline - time.monotonic()))
         late = [part for part, done in ended.items() if not done]
         if late:
             logger.warning("Executor %s shut down; still busy, and left alone: %s", self.label, ", ".join(late))
@@ -318,7 +342,7 @@ class GlobusComputeMultiExecutor(ParslExecutor, RepresentationMixin):
     def _first_status(self, governor: "Governor", service: "Service", endpoint: Endpoint) -> "StatusAnswered":
         try:
             answer = _ask(governor, f"ask for the status of endpoint {endpoint.name} ({endpoint.id})", service.endpoint_status, endpoint.id)
-        except _NotFound as e:
+        except _Refused as e:
             raise UnknownEndpoint(f"Globus Compute does not know endpoint {endpoint.name} ({endpoint.id}), or you may not use it ({e}). "
                                   "'globus-compute-endpoint list' on its machine shows its ID.") from e
         online = answer["status"] == "online"
@@ -327,8 +351,8 @@ class GlobusComputeMultiExecutor(ParslExecutor, RepresentationMixin):
         return StatusAnswered(str(endpoint.name), None, online)
 
 
-class _NotFound(ServiceUnavailable):
-    """The service answered 404."""
+class _Refused(ServiceUnavailable):
+    """The service answered 403 or 404."""
 
 
 def _ask(governor: "Governor", what: str, request: Callable[..., Any], *args: Any) -> Any:
@@ -339,7 +363,7 @@ def _ask(governor: "Governor", what: str, request: Callable[..., Any], *args: An
     backoff, deadline = Backoff(), time.monotonic() + _BUDGET_PATIENCE
     while True:
         try:
-            with governor.permit():
+            with governor.permit(threading.Event()):  # nobody can stop it yet
                 return request(*args)
         except globus_sdk.GlobusAPIError as e:
             wait = backoff.next(retry_after(e))
@@ -354,9 +378,9 @@ def _start_error(what: str, error: Exception) -> Exception:
     reason = f"cannot {what}: {explain(error)}"
     if not isinstance(error, globus_sdk.GlobusAPIError):
         return ServiceUnavailable(f"{reason}. Check the network, and https://status.globus.org.")
-    if error.http_status in (401, 403):
+    if error.http_status == 401:
         return CredentialsMissing(f"{reason}. The service does not accept the credentials. {_HOW_TO_LOG_IN}")
-    return _NotFound(reason) if error.http_status == 404 else ServiceUnavailable(reason)
+    return _Refused(reason) if error.http_status in (403, 404) else ServiceUnavailable(reason)
 
 
 def _stored_login() -> "Client":

@@ -5,8 +5,9 @@ import logging
 import queue
 import threading
 import time
+from collections import deque
 from concurrent.futures import Future
-from typing import Any, Dict, List, Optional, Tuple
+from typing import Any, Deque, Dict, Iterator, Tuple
 
 from parsl.executors.globus_compute_multi.compute.dispatcher import (
     Dispatcher,
@@ -86,7 +87,6 @@ class Owner:
 
     def __init__(self, *, scheduler: Scheduler, matcher: Matcher, governor: Governor, resolver: Resolver, run_log: RunLog,
                  endpoint_ids: Dict[str, str]) -> None:
-        self.crashed: Optional[BaseException] = None
         self._scheduler = scheduler
         self._matcher = matcher
         self._governor = governor
@@ -95,7 +95,9 @@ class Owner:
         self._endpoint_ids = endpoint_ids
         self._inbox: "queue.SimpleQueue[Message]" = queue.SimpleQueue()
         self._ledger: Dict[int, Tuple[Future[Any], bytes, str]] = {}
+        self._batch: Deque[Message] = deque()
         self._under_way = 0
+        self._shutting_down = threading.Event()
         self._next_tick = time.monotonic()
         self._thread = threading.Thread(target=self._run, name="globus-compute-multi-owner", daemon=True)
 
@@ -109,26 +111,38 @@ class Owner:
         """Take a message from any thread."""
         self._inbox.put(message)
 
-    def join(self, timeout: float) -> bool:
-        """Wait for the thread to end, after :class:`Shutdown`; whether it has."""
+    def shut_down(self, timeout: float) -> bool:
+        """Fail all tasks that are not finished, end the thread, and tell the resolver that nothing more will come.
+
+        Returns whether that was done within ``timeout`` seconds. Nothing may be posted afterwards.
+        """
+        self._shutting_down.set()
+        self._inbox.put(Shutdown())
         self._thread.join(timeout)
         return not self._thread.is_alive()
 
     def _run(self) -> None:
         try:
-            while self._round():
-                pass
+            while not self._shutting_down.is_set():
+                self._round()
+            self._handle(ShutdownRequested(time.monotonic()))
+            self._take_the_rest()
         except Exception as e:
             logger.critical("The scheduler of the executor has crashed; all its tasks fail. Please report this.", exc_info=True)
             self._crash(e)
+        self._resolver.finish()
 
-    def _round(self) -> bool:
-        """Take what there is, then use what turns there are; False after :class:`Shutdown`."""
-        for message in self._collect():
-            if isinstance(message, Shutdown):
-                self._handle(ShutdownRequested(time.monotonic()))
-                return False
-            self._take(message)
+    def _take_the_rest(self) -> None:
+        """Shutdown does not wait its turn behind what was posted before it; the tasks there fail at once."""
+        for message in self._left_over():
+            if isinstance(message, NewTask):
+                self._take(message)
+
+    def _round(self) -> None:
+        """Take what there is, then use what turns there are."""
+        self._collect()
+        while self._batch and not self._shutting_down.is_set():
+            self._take(self._batch.popleft())
         now = time.monotonic()
         if now >= self._next_tick:
             self._next_tick = now + TICK_SECONDS
@@ -136,19 +150,23 @@ class Owner:
             for unknown in self._matcher.expire(now):
                 self._run_log.write(now, {"kind": "attempt", "attempt": None, "state": "unmatched", "task_uuid": unknown.task_uuid,
                                           "outcome": unknown.outcome.value})
-        while self._turn_possible(now) and self._governor.try_submission():
+        while not self._shutting_down.is_set() and self._turn_possible(now) and self._governor.try_submission():
             self._handle(TurnGranted(now))
-        return True
 
-    def _collect(self) -> List[Message]:
-        messages = []
+    def _collect(self) -> None:
         try:
-            messages.append(self._inbox.get(timeout=self._patience()))
-            while len(messages) < _MESSAGES_A_ROUND:
-                messages.append(self._inbox.get_nowait())
+            self._batch.append(self._inbox.get(timeout=self._patience()))
+            while len(self._batch) < _MESSAGES_A_ROUND:
+                self._batch.append(self._inbox.get_nowait())
         except queue.Empty:
             pass
-        return messages
+
+    def _left_over(self) -> Iterator[Message]:
+        """All that was posted and not taken, when nothing is posted any more."""
+        while self._batch:
+            yield self._batch.popleft()
+        while not self._inbox.empty():
+            yield self._inbox.get()
 
     def _patience(self) -> float:
         """Seconds until there is something to do if no message comes."""
@@ -179,7 +197,7 @@ class Owner:
                 self._take_result(now, attempt_id, result)
         elif isinstance(message, DispatchRefused):
             self._under_way -= 1
-            self._handle(DispatchRejected(now, message.dispatch_id, message.reason))
+            self._handle(DispatchRejected(now, message.dispatch_id, message.reason, message.http_status))
         elif isinstance(message, StatusAnswered):
             self._handle(StatusReceived(now, message.endpoint, message.online, message.child_id, message.workers, message.pending))
 
@@ -208,16 +226,20 @@ class Owner:
 
     def _crash(self, cause: Exception) -> None:
         """Fail all tasks, those that are still posted included, until the executor shuts down."""
-        self.crashed = cause
         for task_id in list(self._ledger):
             self._fail_crashed(task_id, cause)
         while True:
-            message = self._inbox.get()
-            if isinstance(message, Shutdown):
+            ending = self._shutting_down.is_set()
+            for message in self._left_over():
+                if isinstance(message, NewTask):
+                    self._ledger[message.task_id] = (message.future, message.packed, f"task {message.task_id} ({message.app})")
+                    self._fail_crashed(message.task_id, cause)
+            if ending:
                 return
-            if isinstance(message, NewTask):
-                self._ledger[message.task_id] = (message.future, message.packed, f"task {message.task_id} ({message.app})")
-                self._fail_crashed(message.task_id, cause)
+            try:
+                self._batch.append(self._inbox.get(timeout=TICK_SECONDS))
+            except queue.Empty:
+                pass
 
     def _fail_crashed(self, task_id: int, cause: Exception) -> None:
         future, _, name = self._ledger.pop(task_id)

@@ -5,16 +5,21 @@ import logging
 import queue
 import threading
 from concurrent.futures import Future
-from typing import Any, Optional, Tuple, Union
+from typing import Any, List, Optional, Tuple, Union
 
-from parsl.app.errors import RemoteExceptionWrapper
 from parsl.serialize import deserialize
 
 from parsl.executors.globus_compute_multi.compute.envelope import ResultMessage
-from parsl.executors.globus_compute_multi.errors import ResultNotReadable
+from parsl.executors.globus_compute_multi.errors import (
+    ResultNotReadable,
+    ResultTooLarge,
+)
 from parsl.executors.globus_compute_multi.scheduling.events import Outcome
 
 logger = logging.getLogger(__name__)
+
+#: Callbacks that may hang before the futures behind them are given up.
+_MOST_HANGING = 3
 
 
 class Resolver:
@@ -26,12 +31,13 @@ class Resolver:
 
     def __init__(self) -> None:
         self._jobs: "queue.SimpleQueue[Optional[Tuple[Future[Any], Union[ResultMessage, Exception], str]]]" = queue.SimpleQueue()
-        self._thread = threading.Thread(target=self._run, name="globus-compute-multi-resolver", daemon=True)
+        self._threads: List[threading.Thread] = []
         self._current = ""
+        self._completed = 0
 
     def start(self) -> None:
         """Start the thread."""
-        self._thread.start()
+        self._start_thread()
 
     def resolve(self, future: "Future[Any]", message: ResultMessage, name: str) -> None:
         """Complete ``future`` with the value or exception in ``message``; ``name`` tells people the task."""
@@ -41,50 +47,75 @@ class Resolver:
         """Complete ``future`` with ``error``."""
         self._jobs.put((future, error, name))
 
-    def stop(self, timeout: float) -> bool:
-        """Complete what is left, and end the thread; whether that was done within ``timeout`` seconds.
-
-        A callback of the user's that hangs is named in the log. Called on the resolver's own thread, by a callback, it does not wait.
-        """
+    def finish(self) -> None:
+        """Say that nothing more will come; what was given before is still completed."""
         self._jobs.put(None)
-        if threading.current_thread() is self._thread:
+
+    def join(self, patience: float) -> bool:
+        """Wait until all is completed, after :meth:`finish`; whether it is.
+
+        A callback that has not returned for ``patience`` seconds is named in the log and left alone, and another thread completes the futures
+        behind it. On the resolver's own thread, that is called by a callback, it does not wait.
+        """
+        if threading.current_thread() in self._threads:
             return True
-        self._thread.join(timeout)
-        if self._thread.is_alive():
-            logger.error("A callback on the future of %s has not returned for %.0f s; it is left alone, and so are the futures behind it",
-                         self._current, timeout)
-            return False
-        return True
+        for _ in range(_MOST_HANGING):
+            if self._wait_while_it_moves(patience):
+                return True
+            logger.error("A callback on the future of %s has not returned for %.0f s; it is left alone", self._current, patience)
+            self._start_thread()
+        return self._wait_while_it_moves(patience)
+
+    def _wait_while_it_moves(self, patience: float) -> bool:
+        thread = self._threads[-1]
+        while True:
+            completed = self._completed
+            thread.join(patience)
+            if not thread.is_alive():
+                return True
+            if self._completed == completed:
+                return False
+
+    def _start_thread(self) -> None:
+        self._threads.append(threading.Thread(target=self._run, name="globus-compute-multi-resolver", daemon=True))
+        self._threads[-1].start()
 
     def _run(self) -> None:
         while True:
             job = self._jobs.get()
             if job is None:
+                self._jobs.put(None)  # for the threads that take over from one another
                 return
             future, result, self._current = job
+            value, error = _unpack(result, self._current) if isinstance(result, ResultMessage) else (None, result)
             try:
-                if isinstance(result, ResultMessage):
-                    _complete(future, result, self._current)
+                if error is None:
+                    future.set_result(value)
                 else:
-                    future.set_exception(result)
+                    future.set_exception(error)
             except BaseException:  # a callback that raises SystemExit, say: the other futures need this thread
                 logger.exception("A callback on the future of %s ended with an error", self._current)
-            del job, future, result  # hold nothing of the user's while waiting
+            self._completed += 1
+            del job, future, result, value, error  # hold nothing of the user's while waiting
 
 
-def _complete(future: "Future[Any]", message: ResultMessage, name: str) -> None:
+def _unpack(message: ResultMessage, name: str) -> Tuple[Any, Optional[BaseException]]:
+    """The value in a message, or the exception."""
+    if message.outcome is Outcome.TOO_LARGE:
+        return None, ResultTooLarge(f"{name}: {message.message}. Return large data as files, or through ProxyStore.")
     try:
         if message.value is None:
             raise ValueError("the endpoint sent no value")
         value = deserialize(message.value)
+        if message.outcome is not Outcome.RAISED:
+            return value, None
+        error = value.get_exception()
+        if not isinstance(error, BaseException):
+            raise TypeError(f"what was raised unpickles to a {type(error).__name__}")
+        return None, error
     except BaseException as e:  # unpickling runs code of the user's
         what = f"; it was {message.message}" if message.message else ""
-        error = ResultNotReadable(f"what {name} returned or raised cannot be unpickled here ({type(e).__name__}: {e}){what}. "
-                                  "Modules and versions must be the same here and on the endpoint.")
-        error.__cause__ = e
-        future.set_exception(error)
-        return
-    if message.outcome is Outcome.RAISED and isinstance(value, RemoteExceptionWrapper):
-        future.set_exception(value.get_exception())
-    else:
-        future.set_result(value)
+        unreadable = ResultNotReadable(f"what {name} returned or raised cannot be unpickled here ({type(e).__name__}: {e}){what}. "
+                                       "Modules and versions must be the same here and on the endpoint.")
+        unreadable.__cause__ = e
+        return None, unreadable

@@ -58,6 +58,6 @@ class SpecificationReader:
         if isinstance(cores, bool) or not isinstance(cores, int) or cores < 1:
             raise InvalidResourceSpecification({"cores"}, f"cores must be a whole number of at least 1, not {cores!r}.")
         priority = specification.get("priority", 0.0)
-        if isinstance(priority, bool) or not isinstance(priority, (int, float)) or math.isnan(priority):
+        if isinstance(priority, bool) or not isinstance(priority, (int, float)) or not math.isfinite(priority):
             raise InvalidResourceSpecification({"priority"}, f"priority must be a number (lower runs first), not {priority!r}.")
         return Requirement(cores, float(priority))

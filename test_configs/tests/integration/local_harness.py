@@ -34,7 +34,7 @@ class Footprint:
     @classmethod
     def of(cls, owner: int) -> Footprint:
         """Everything below the process that uses it."""
-        processes = psutil.Process(owner).children(recursive=True)
+        processes = [process for process in psutil.Process(owner).children(recursive=True) if not _is_zombie(process)]
         listening: set[tuple[str, int]] = set()
         for process in processes:
             with contextlib.suppress(psutil.NoSuchProcess):  # a short-lived one

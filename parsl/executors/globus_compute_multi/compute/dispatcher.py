@@ -6,7 +6,7 @@ import queue
 import threading
 import time
 from dataclasses import dataclass
-from typing import Callable, List, Optional, Tuple
+from typing import Any, Callable, ContextManager, List, Optional, Tuple
 
 import globus_sdk
 from globus_compute_sdk import Client
@@ -15,7 +15,7 @@ from parsl.executors.globus_compute_multi.compute.backoff import Backoff
 from parsl.executors.globus_compute_multi.compute.envelope import encode_arguments
 from parsl.executors.globus_compute_multi.compute.governor import (
     Governor,
-    GovernorClosed,
+    Stopped,
 )
 from parsl.executors.globus_compute_multi.compute.messages import (
     DispatchAnswered,
@@ -33,6 +33,9 @@ logger = logging.getLogger(__name__)
 
 #: Requests under way at once. More gain nothing: the budget is 2 a second.
 SENDERS = 4
+
+#: How often a submission is sent when it is not known whether the service took it.
+TRIES = 3
 
 
 @dataclass(frozen=True)
@@ -55,8 +58,9 @@ class Submission:
 class Dispatcher:
     """A few sender threads, each with connections of its own.
 
-    A submission whose fate is not known (no answer, a server's error) or that came too early (429) is sent again, with back-off, until it
-    is answered: it then may run twice, and the second result is dropped.
+    A submission whose fate is not known (no answer, a server's error) is sent again a few times: it then may run twice, and the second
+    result is dropped. After that it is handed back, for the scheduler to try other endpoints. One that came too early (429) is sent again
+    until it is taken.
 
     Parameters
     ----------
@@ -68,10 +72,12 @@ class Dispatcher:
         Takes the answers.
     on_task_group : callable
         Told the ID of the task group, once.
+    stopping : threading.Event
+        Set when the executor shuts down.
     """
 
     def __init__(self, *, client: Client, runner_id: str, session: str, governor: Governor, post: Callable[[Message], None],
-                 on_task_group: Callable[[str], None]) -> None:
+                 on_task_group: Callable[[str], None], stopping: threading.Event) -> None:
         self._runner_id = runner_id
         self._session = session
         self._governor = governor
@@ -79,7 +85,7 @@ class Dispatcher:
         self._on_task_group = on_task_group
         self._task_group_id: Optional[str] = None
         self._jobs: "queue.SimpleQueue[Optional[Submission]]" = queue.SimpleQueue()
-        self._stopping = threading.Event()
+        self._stopping = stopping
         self._threads = [threading.Thread(target=self._run, args=(Service(client),), name=f"globus-compute-multi-sender-{i}", daemon=True)
                          for i in range(SENDERS)]
 
@@ -100,8 +106,7 @@ class Dispatcher:
         self._jobs.put(submission)
 
     def stop(self) -> None:
-        """Tell the threads to end; requests under way are not waited for."""
-        self._stopping.set()
+        """Tell the threads to end, after ``stopping`` is set; requests under way are not waited for."""
         for _ in self._threads:
             self._jobs.put(None)
 
@@ -120,44 +125,43 @@ class Dispatcher:
                     return
                 try:
                     self._post(self._deliver(service, submission))
-                except GovernorClosed:
+                except Stopped:
                     return
                 except Exception as e:
                     # whatever it was, the tasks must not wait for an answer that cannot come
                     logger.exception("Submission %d ended with an unexpected error", submission.dispatch_id)
-                    self._post(DispatchRefused(submission.dispatch_id, explain(e)))
+                    self._post(DispatchRefused(submission.dispatch_id, explain(e), None))
         finally:
             service.close()
 
     def _deliver(self, service: Service, submission: Submission) -> Message:
         """Send until the service has answered; the first try's permit is held already."""
         arguments = [encode_arguments(self._session, attempt_id, packed) for attempt_id, packed in submission.tasks]
-        backoff = Backoff()
-        first = True
+        backoff, failures = Backoff(), 0
+        permit: ContextManager[None] = _Held(self._governor)
         while True:
             try:
-                if first:
-                    first = False
-                    try:
-                        answer = service.submit(submission.endpoint_id, self._runner_id, self._task_group_id, arguments)
-                    finally:
-                        self._governor.ended()
-                else:
-                    with self._governor.permit():
-                        answer = service.submit(submission.endpoint_id, self._runner_id, self._task_group_id, arguments)
+                with permit:
+                    answer = service.submit(submission.endpoint_id, self._runner_id, self._task_group_id, arguments)
             except globus_sdk.GlobusAPIError as e:
-                if e.http_status != 429 and e.http_status < 500:
-                    return DispatchRefused(submission.dispatch_id, explain(e))
-                reason, wait = explain(e), backoff.next(retry_after(e))
+                reason, status, wait = explain(e), e.http_status, backoff.next(retry_after(e))
+                if status != 429:
+                    failures += 1
+                    if status < 500 or failures == TRIES:
+                        return DispatchRefused(submission.dispatch_id, reason, status)
             except globus_sdk.NetworkError as e:
                 reason, wait = explain(e), backoff.next()
+                failures += 1
+                if failures == TRIES:
+                    return DispatchRefused(submission.dispatch_id, reason, None)
             except MalformedAnswer as e:
-                return DispatchRefused(submission.dispatch_id, explain(e))
+                return DispatchRefused(submission.dispatch_id, explain(e), None)
             else:
                 return self._accepted(submission, *answer)
             logger.warning("Submission %d was not taken (%s); trying again in %.1f s", submission.dispatch_id, reason, wait)
             if self._stopping.wait(wait):
-                raise GovernorClosed()
+                raise Stopped()
+            permit = self._governor.permit(self._stopping)
 
     def _accepted(self, submission: Submission, task_group_id: str, task_ids: List[str]) -> Message:
         if self._task_group_id is None:
@@ -165,3 +169,16 @@ class Dispatcher:
             self._on_task_group(task_group_id)
         attempt_ids = (attempt_id for attempt_id, _ in submission.tasks)
         return DispatchAnswered(submission.dispatch_id, tuple(zip(task_ids, attempt_ids)))
+
+
+class _Held:
+    """The permit that the owner has taken, as a context."""
+
+    def __init__(self, governor: Governor) -> None:
+        self._governor = governor
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, *exc: Any) -> None:
+        self._governor.ended()

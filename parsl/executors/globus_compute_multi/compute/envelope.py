@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 from dataclasses import dataclass
 from typing import Any, Dict, Optional, Tuple
 
@@ -16,8 +17,13 @@ from globus_compute_sdk.serialize import JSONData
 
 from parsl.executors.globus_compute_multi.scheduling.events import Outcome
 
+_ATTEMPT = re.compile(r"([^/]+)/([0-9]+\.[0-9]+)", re.ASCII)
+
 #: What a task adds to a submission beside its packed function and arguments: attempt ID, JSON punctuation, lengths. Measured: under 200 bytes.
 TASK_OVERHEAD_BYTES = 256
+
+#: Most bytes of a value in base64 in a result, which may have 10 MB in all (documentation of the hosted service, "Limits").
+RESULT_BYTES = 9_900_000
 
 #: What a submission has beside its tasks: IDs, serializers, description of this machine. Measured: under 2 kB.
 BATCH_OVERHEAD_BYTES = 8192
@@ -28,7 +34,7 @@ def wire_size(packed: bytes) -> int:
     return (len(packed) + 2) // 3 * 4 + TASK_OVERHEAD_BYTES
 
 
-def encode_arguments(session: str, attempt_id: str, packed: bytes) -> Tuple[str, str]:
+def encode_arguments(session: str, attempt_id: str, packed: bytes) -> Tuple[str, str, int]:
     """Arguments of the runner for one attempt.
 
     Parameters
@@ -38,7 +44,7 @@ def encode_arguments(session: str, attempt_id: str, packed: bytes) -> Tuple[str,
     attempt_id : str
     packed : bytes
     """
-    return f"{session}/{attempt_id}", base64.b64encode(packed).decode("ascii")
+    return f"{session}/{attempt_id}", base64.b64encode(packed).decode("ascii"), RESULT_BYTES
 
 
 @dataclass(frozen=True)
@@ -101,17 +107,18 @@ def decode_result(body: bytes) -> ResultMessage:
     common: Dict[str, Any] = {"task_uuid": str(message.task_id), "child_id": str(child_id) if child_id else None}
 
     if message.error_details is not None:
+        about["code"] = message.error_details.code
         return _without_envelope(Outcome.TASK_FAILED, f"{message.error_details.code}: {message.error_details.user_message}", about, common)
     try:
         if not message.data.startswith(JSONData.identifier):
             raise ValueError(f"serialised as {message.data[:2]!r}, where JSON was asked for")
         envelope = json.loads(message.data[len(JSONData.identifier):])
-        session, _, attempt_id = envelope["attempt"].partition("/")
+        session, attempt_id = _ATTEMPT.fullmatch(envelope["attempt"]).groups()  # type: ignore[union-attr]
         outcome = Outcome(envelope["outcome"])
         value = None if envelope["value"] is None else base64.b64decode(envelope["value"])
         started, finished = envelope["started"], envelope["finished"]
         run_seconds = None if started is None or finished is None else float(finished) - float(started)
-        about.update({key: envelope[key] for key in ("started", "finished", "host", "python", "parsl", "dill")})
+        about.update({key: envelope[key] for key in ("started", "finished", "host", "python", "parsl", "dill", "error")})
         text = str(envelope["message"])
     except (KeyError, TypeError, ValueError, AttributeError) as e:
         reason = f"the endpoint's answer is not what our runner returns ({type(e).__name__}: {e})"

@@ -9,7 +9,7 @@ import threading
 import time
 from collections import deque
 from contextlib import contextmanager
-from typing import Callable, Deque, Iterator, Optional
+from typing import Callable, Deque, Dict, Iterator, Optional, Tuple
 
 #: Least time between two submissions, in seconds: tasks that are submitted in one burst share a request.
 BURST_SECONDS = 0.01
@@ -47,7 +47,6 @@ class Governor:
         self._ended: Deque[float] = deque()
         self._last_submission = float("-inf")
         self._last_status = float("-inf")
-        self._closed = False
 
     @property
     def requests_per_second(self) -> Optional[float]:
@@ -83,18 +82,23 @@ class Governor:
             self._changed.notify_all()
 
     @contextmanager
-    def permit(self) -> Iterator[None]:
+    def permit(self, stopping: threading.Event) -> Iterator[None]:
         """Wait for a permit, and hold it for one request.
+
+        Parameters
+        ----------
+        stopping : threading.Event
+            Set, and followed by :meth:`wake`, when the caller shuts down.
 
         Raises
         ------
-        GovernorClosed
-            If :meth:`close` is called while waiting.
+        Stopped
+            If ``stopping`` is set before there is a permit.
         """
         with self._changed:
             while True:
-                if self._closed:
-                    raise GovernorClosed()
+                if stopping.is_set():
+                    raise Stopped()
                 wait = self._window_wait(self._clock())
                 if wait <= 0:
                     break
@@ -105,10 +109,9 @@ class Governor:
         finally:
             self.ended()
 
-    def close(self) -> None:
-        """Wake all who wait, and grant no permit that would have to be waited for any more."""
+    def wake(self) -> None:
+        """Let all who wait for a permit look whether they are to stop."""
         with self._changed:
-            self._closed = True
             self._changed.notify_all()
 
     def _used(self, now: float) -> int:
@@ -137,5 +140,25 @@ class Governor:
         return max(BURST_SECONDS, used / self._requests * (oldest + self._seconds - now) / free)
 
 
-class GovernorClosed(Exception):
-    """The governor was closed while a permit was waited for."""
+class Stopped(Exception):
+    """The executor shuts down, and a request that has not been sent is not sent any more."""
+
+
+_shared: Dict[Tuple[str, int, float], Governor] = {}
+_shared_lock = threading.Lock()
+
+
+def governor_for(address: str, limit: Optional[Tuple[int, float]]) -> Governor:
+    """The governor of a service's budget: one for all executors of this process, since the service counts them as one client.
+
+    Parameters
+    ----------
+    address : str
+        Of the service.
+    limit : tuple of (int, float), optional
+        Requests, and seconds; None: no limit.
+    """
+    if limit is None:
+        return Governor(None, 1.0)
+    with _shared_lock:
+        return _shared.setdefault((address, *limit), Governor(*limit))

@@ -42,10 +42,20 @@ class DispatchAnswered:
 
 @dataclass(frozen=True)
 class DispatchRefused:
-    """The service refused a dispatch for good."""
+    """The service did not take a dispatch, and it is not sent again.
+
+    Parameters
+    ----------
+    dispatch_id : int
+    reason : str
+        For people.
+    http_status : int or None
+        None: there was no (usable) answer.
+    """
 
     dispatch_id: int
     reason: str
+    http_status: Optional[int]
 
 
 @dataclass(frozen=True)
@@ -68,7 +78,7 @@ class StatusAnswered:
 
 @dataclass(frozen=True)
 class Shutdown:
-    """The last message: end all tasks, then the owner's thread."""
+    """The last message, which wakes the owner for its shutdown."""
 
 
 Message = Union[NewTask, DispatchAnswered, DispatchRefused, ResultArrived, StatusAnswered, Shutdown]

@@ -15,7 +15,7 @@ from parsl.executors.globus_compute_multi.compute.backoff import Backoff
 from parsl.executors.globus_compute_multi.compute.envelope import decode_result
 from parsl.executors.globus_compute_multi.compute.governor import (
     Governor,
-    GovernorClosed,
+    Stopped,
 )
 from parsl.executors.globus_compute_multi.compute.messages import Message, ResultArrived
 from parsl.executors.globus_compute_multi.compute.service import (
@@ -42,18 +42,22 @@ class ResultStream:
     governor : Governor
     post : callable
         Takes the messages.
+    stopping : threading.Event
+        Set when the executor shuts down.
     amqp_port : int or None
         Port of the broker, instead of the one that the service names.
     """
 
-    def __init__(self, *, client: Client, governor: Governor, post: Callable[[Message], None], amqp_port: Optional[int] = None) -> None:
+    def __init__(self, *, client: Client, governor: Governor, post: Callable[[Message], None], stopping: threading.Event,
+                 amqp_port: Optional[int] = None) -> None:
         self._governor = governor
         self._post = post
         self._amqp_port = amqp_port
         self._task_group_id: Optional[str] = None
         self._wake = threading.Event()
         self._lock = threading.Lock()
-        self._stopping = threading.Event()
+        self._stopping = stopping
+        self._backoff = Backoff()
         self._connection: Optional[pika.BlockingConnection] = None
         self._thread = threading.Thread(target=self._run, args=(Service(client),), name="globus-compute-multi-results", daemon=True)
 
@@ -67,9 +71,8 @@ class ResultStream:
         self._wake.set()
 
     def stop(self) -> None:
-        """Tell the thread to end."""
+        """Tell the thread to end, after ``stopping`` is set."""
         with self._lock:
-            self._stopping.set()
             if self._connection is not None:
                 try:
                     self._connection.add_callback_threadsafe(self._connection.close)
@@ -85,17 +88,16 @@ class ResultStream:
     def _run(self, service: Service) -> None:
         self._wake.wait()
         self._wake.clear()
-        backoff = Backoff()
         try:
             while not self._stopping.is_set():
                 try:
-                    self._consume_once(service, backoff)
-                except GovernorClosed:
+                    self._consume_once(service)
+                except Stopped:
                     return
                 except Exception as e:  # results must go on, whatever went wrong
                     if self._stopping.is_set():
                         return
-                    wait = backoff.next()
+                    wait = self._backoff.next()
                     # other errors' texts may hold the broker's address with its password; their type must do
                     reason = explain(e) if isinstance(e, (globus_sdk.GlobusAPIError, globus_sdk.NetworkError)) else type(e).__name__
                     logger.warning("Results: connection lost or refused (%s); trying again in %.1f s", reason, wait)
@@ -103,10 +105,10 @@ class ResultStream:
         finally:
             service.close()
 
-    def _consume_once(self, service: Service, backoff: Backoff) -> None:
-        with self._governor.permit():
+    def _consume_once(self, service: Service) -> None:
+        with self._governor.permit(self._stopping):
             url, queue_prefix = service.result_queue()
-        connection = self._connect(url)
+        connection = pika.BlockingConnection(connection_parameters(url, self._amqp_port))
         try:
             with self._lock:
                 if self._stopping.is_set():
@@ -116,7 +118,6 @@ class ResultStream:
             channel.basic_qos(prefetch_count=_PREFETCH)
             channel.basic_consume(f"{queue_prefix}{self._task_group_id}", self._on_message)
             logger.info("Results: connected")
-            backoff.reset()
             channel.start_consuming()
         finally:
             with self._lock:
@@ -124,17 +125,20 @@ class ResultStream:
             if connection.is_open:
                 connection.close()
 
-    def _connect(self, url: str) -> pika.BlockingConnection:
-        parameters = pika.URLParameters(url)
-        parameters.socket_timeout = _CONNECT_TIMEOUT
-        parameters.stack_timeout = _CONNECT_TIMEOUT
-        if self._amqp_port is not None:
-            parameters.port = self._amqp_port
-        return pika.BlockingConnection(parameters)
-
     def _on_message(self, channel: BlockingChannel, method: Any, properties: Any, body: bytes) -> None:
+        self._backoff.reset()  # not before: a broker that takes connections and drops them must not be asked again at once
         try:
             self._post(ResultArrived(decode_result(body)))
         except ValueError as e:
             logger.warning("Results: dropped a message of %d bytes: %s", len(body), e)
         channel.basic_ack(method.delivery_tag)
+
+
+def connection_parameters(url: str, port: Optional[int]) -> pika.URLParameters:
+    """How to connect to the broker at ``url``, which holds its password: on another ``port``, if given, and not waiting for ever."""
+    parameters = pika.URLParameters(url)
+    parameters.socket_timeout = _CONNECT_TIMEOUT
+    parameters.stack_timeout = _CONNECT_TIMEOUT
+    if port is not None:
+        parameters.port = port
+    return parameters

@@ -2,7 +2,8 @@
 from __future__ import annotations
 
 import uuid
-from typing import Any, Dict, List, Optional, Sequence, Tuple
+from contextlib import contextmanager
+from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple
 
 import globus_sdk
 from globus_compute_sdk import Client
@@ -36,12 +37,10 @@ class Service:
     """
 
     def __init__(self, client: Client) -> None:
-        if client.app is not None:
-            credentials: Dict[str, Any] = {"app": client.app}
-        else:
-            credentials = {"authorizer": client.authorizer}
+        # not app=client.app: each client so made adds to the user's app, and may ask the user to log in on a thread where nobody looks
+        authorizer = client.authorizer if client.app is None else client.app.get_authorizer(globus_sdk.ComputeClientV2.scopes.resource_server)
         self._transport = RequestsTransport(http_timeout=ANSWER_TIMEOUT)
-        common = dict(base_url=client.web_service_address, transport=self._transport, **credentials)
+        common: Dict[str, Any] = dict(base_url=client.web_service_address, transport=self._transport, authorizer=authorizer)
         self._v2 = globus_sdk.ComputeClientV2(retry_config=RetryConfig(max_retries=0), **common)
         self._v3 = globus_sdk.ComputeClientV3(retry_config=RetryConfig(max_retries=0), **common)
 
@@ -61,22 +60,23 @@ class Service:
             "meta": {"python_version": runtime.python.version, "sdk_version": runtime.globus_compute_sdk_version,
                      "serde_identifier": PureSourceTextInspect.identifier.strip()},
         })
-        return str(uuid.UUID(answer["function_uuid"]))
+        with _expected("the registration of the runner function"):
+            return str(uuid.UUID(answer["function_uuid"]))
 
     def endpoint_status(self, endpoint_id: str) -> Dict[str, Any]:
         """Status of an endpoint or child: ``{"status": "online" or "offline", "details": {...}}``."""
         answer = self._v2.get_endpoint_status(endpoint_id).data
-        if not isinstance(answer, dict) or "status" not in answer:
-            raise MalformedAnswer(f"the status of endpoint {endpoint_id} came without the key 'status'")
-        return answer
+        with _expected(f"the status of endpoint {endpoint_id}"):
+            return {"status": str(answer["status"]), "details": dict(answer.get("details") or {})}
 
     def result_queue(self) -> Tuple[str, str]:
         """Address of the broker, credentials included (never to be logged), and prefix of the result queues' names."""
         answer = self._v2.get_result_amqp_url()
-        return answer["connection_url"], answer["queue_prefix"]
+        with _expected("the address of the result queue"):
+            return str(answer["connection_url"]), str(answer["queue_prefix"])
 
     def submit(self, endpoint_id: str, runner_id: str, task_group_id: Optional[str],
-               arguments: Sequence[Tuple[str, str]]) -> Tuple[str, List[str]]:
+               arguments: Sequence[Tuple[str, str, int]]) -> Tuple[str, List[str]]:
         """Submit a batch of tasks of the runner.
 
         Parameters
@@ -86,7 +86,7 @@ class Service:
             Function ID of the runner.
         task_group_id : str or None
             None: the service makes a new group.
-        arguments : sequence of (str, str)
+        arguments : sequence of (str, str, int)
             Arguments of the runner, for each task.
 
         Returns
@@ -103,16 +103,14 @@ class Service:
         """
         batch = Batch(task_group_id, None, None, True, serializer=_JSON_SERIALIZER, user_runtime=create_user_runtime(),
                       result_serializers=_RESULT_SERIALIZERS)
-        for pair in arguments:
-            batch.add(runner_id, pair)
-        upload_seconds = sum(len(packed) for _, packed in arguments) / SLOWEST_UPLOAD
+        for task in arguments:
+            batch.add(runner_id, task)
+        upload_seconds = sum(len(packed) for _, packed, _ in arguments) / SLOWEST_UPLOAD
         with self._transport.tune(http_timeout=ANSWER_TIMEOUT + upload_seconds):
             answer = self._v3.submit(endpoint_id, batch.prepare()).data
-        try:
+        with _expected("the answer to a submission"):
             group = str(uuid.UUID(answer["task_group_id"]))
             task_ids = [str(uuid.UUID(task_id)) for task_id in answer["tasks"][runner_id]]
-        except (KeyError, TypeError, ValueError, AttributeError) as e:
-            raise MalformedAnswer(f"the answer to a submission does not tell the tasks' IDs ({type(e).__name__}: {e})") from e
         if len(task_ids) != len(arguments):
             raise MalformedAnswer(f"{len(arguments)} tasks were submitted, and the answer names {len(task_ids)}")
         return group, task_ids
@@ -122,10 +120,18 @@ class MalformedAnswer(Exception):
     """The service answered something that its protocol does not foresee."""
 
 
+@contextmanager
+def _expected(what: str) -> Iterator[None]:
+    try:
+        yield
+    except (KeyError, TypeError, ValueError, AttributeError) as e:
+        raise MalformedAnswer(f"{what} is not as expected ({type(e).__name__}: {e})") from e
+
+
 def explain(error: Exception) -> str:
     """What a failed request means, in one line for people, without credentials."""
     if isinstance(error, globus_sdk.GlobusAPIError):
-        text = "; ".join(error.messages) or error.text[:200]
+        text = "; ".join(error.messages) or (error.raw_json or {}).get("reason") or error.text[:200]
         return f"HTTP {error.http_status}: {text}"
     return f"{type(error).__name__}: {error}"
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 import logging
 import queue
 import threading
-from typing import Callable, Dict, Optional, Tuple
+from typing import Any, Callable, Dict, Optional, Tuple
 
 from globus_compute_sdk import Client
 
 from parsl.executors.globus_compute_multi.compute.governor import (
     Governor,
-    GovernorClosed,
+    Stopped,
 )
 from parsl.executors.globus_compute_multi.compute.messages import (
     Message,
@@ -35,12 +35,16 @@ class StatusPoller:
     governor : Governor
     post : callable
         Takes the answers.
+    stopping : threading.Event
+        Set when the executor shuts down.
     """
 
-    def __init__(self, *, client: Client, endpoint_ids: Dict[str, str], governor: Governor, post: Callable[[Message], None]) -> None:
+    def __init__(self, *, client: Client, endpoint_ids: Dict[str, str], governor: Governor, post: Callable[[Message], None],
+                 stopping: threading.Event) -> None:
         self._endpoint_ids = endpoint_ids
         self._governor = governor
         self._post = post
+        self._stopping = stopping
         self._queries: "queue.SimpleQueue[Optional[Tuple[str, Optional[str]]]]" = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, args=(Service(client),), name="globus-compute-multi-status", daemon=True)
 
@@ -68,19 +72,24 @@ class StatusPoller:
                 if query is None:
                     return
                 self._post(self._query(service, *query))
-        except GovernorClosed:
+        except Stopped:
             return
         finally:
             service.close()
 
     def _query(self, service: Service, endpoint: str, child_id: Optional[str]) -> StatusAnswered:
         try:
-            with self._governor.permit():
+            with self._governor.permit(self._stopping):
                 answer = service.endpoint_status(child_id or self._endpoint_ids[endpoint])
-        except GovernorClosed:
+            details = answer["details"]
+            return StatusAnswered(endpoint, child_id, answer["status"] == "online", _count(details.get("total_workers")),
+                                  _count(details.get("pending_tasks")))
+        except Stopped:
             raise
         except Exception as e:  # a status is not worth a thread, whatever went wrong
             logger.warning("No status of endpoint %s: %s", endpoint, explain(e))
             return StatusAnswered(endpoint, child_id, None)
-        details = answer.get("details") or {}
-        return StatusAnswered(endpoint, child_id, answer["status"] == "online", details.get("total_workers"), details.get("pending_tasks"))
+
+
+def _count(value: Any) -> Optional[int]:
+    return value if isinstance(value, int) else None

@@ -27,6 +27,7 @@ class EndpointState:
     threads: int
     cores: int
     online: bool = True
+    paused_until: Optional[float] = None
     running: Set[str] = field(default_factory=set)
     ahead: Set[str] = field(default_factory=set)
     children: List[str] = field(default_factory=list)
@@ -79,14 +80,19 @@ class RunState:
         InconsistentLog
             If it cannot follow the lines before it.
         """
-        self.began = line["t"] if self.began is None else self.began
-        self.ended = line["t"]
-        _READERS[line["kind"]](self, line)
+        try:
+            self.began = line["t"] if self.began is None else self.began
+            self.ended = line["t"]
+            _READERS[line["kind"]](self, line)
+        except (KeyError, TypeError, AttributeError) as e:
+            raise InconsistentLog(f"{type(e).__name__}: {e}, in the line {json.dumps(line)}") from e
 
     def _task(self, line: Dict[str, Any]) -> None:
         task, state = line["task"], line["state"]
         before = self.tasks.get(task)
-        allowed: Dict[str, Set[Optional[str]]] = {"pending": {None, "dispatched"}, "done": {"dispatched"}, "failed": {"pending", "dispatched"}}
+        # a task may be completed while it is pending again, by an attempt that was given up and ran all the same
+        allowed: Dict[str, Set[Optional[str]]] = {"pending": {None, "dispatched"}, "done": {"pending", "dispatched"},
+                                                  "failed": {"pending", "dispatched"}}
         _require(before in allowed[state], f"task {task} goes from {before} to {state}", line)
         self.tasks[task] = state
 
@@ -112,10 +118,13 @@ class RunState:
             _require(len(endpoint.running) <= endpoint.threads, f"endpoint {endpoint.name} runs more attempts than it has threads", line)
         elif state == "queued_ahead":
             endpoint.ahead.add(name)
+            bound = self.header.get("prefetch")
+            _require(bound is None or len(endpoint.ahead) <= bound * endpoint.threads,
+                     f"more is queued ahead on endpoint {endpoint.name} than allowed", line)
         else:
             known.outcome = line["outcome"]
             endpoint.done += known.outcome == "ok"
-            endpoint.failed += known.outcome != "ok"
+            endpoint.failed += known.outcome not in ("ok", "abandoned")
             if line.get("finished") is not None:
                 endpoint.busy_seconds += line["finished"] - line["started"]
 
@@ -126,6 +135,8 @@ class RunState:
         endpoint = self.endpoints[line["endpoint"]]
         if line["state"] in ("online", "offline"):
             endpoint.online = line["state"] == "online"
+        elif line["state"] in ("paused", "resumed"):
+            endpoint.paused_until = line["t"] + line["seconds"] if line["state"] == "paused" else None
         elif line["state"] == "child":
             endpoint.children.append(line["child"])
 
@@ -148,7 +159,7 @@ def read_log(path: Path) -> Iterator[Dict[str, Any]]:
     InconsistentLog
         If a complete line is not JSON.
     """
-    with open(path, encoding="utf-8") as file:
+    with open(path, encoding="utf-8", errors="replace") as file:
         for number, text in enumerate(file, 1):
             if not text.endswith("\n"):
                 return
@@ -168,9 +179,12 @@ def replay(lines: Iterable[Dict[str, Any]]) -> RunState:
     """
     iterator = iter(lines)
     header = next(iterator, None)
-    if header is None or header.get("log") != "globus_compute_multi":
+    if not isinstance(header, dict) or header.get("log") != "globus_compute_multi":
         raise InconsistentLog("not a run log of GlobusComputeMultiExecutor: its first line does not say so")
-    state = RunState(header)
+    try:
+        state = RunState(header)
+    except (KeyError, TypeError) as e:
+        raise InconsistentLog(f"the first line of the log does not describe the pool ({type(e).__name__}: {e})") from e
     for line in iterator:
         state.apply(line)
     return state

@@ -9,13 +9,15 @@ kind          states
 ============  ==========================================================================================================
 ``task``      ``pending`` (``app``, ``cores``, ``priority``, ``bytes``; or ``after`` a failed attempt), ``done``, ``failed``
 ``attempt``   ``running`` or ``queued_ahead`` (``task``, ``endpoint``, ``dispatch``), ``running`` when promoted, ``finished`` (``outcome``,
-              times, host, versions), ``duplicate``, ``unmatched`` (a result that belongs to no known attempt)
+              times, host, versions; at shutdown ``abandoned``), ``duplicate``, ``unmatched`` (a result that belongs to no known attempt)
 ``dispatch``  ``sent`` (``endpoint``, ``attempts``, ``bytes``, ``running`` and ``ahead`` on the endpoint afterwards), ``accepted``, ``rejected``
-``endpoint``  ``online``, ``offline``, ``paused`` (for ``seconds``), ``child`` (its ID is known), ``status`` (as the service answered)
+``endpoint``  ``online``, ``offline``, ``paused`` (for ``seconds``), ``resumed``, ``child`` (its ID is known), ``status`` (as the
+              service answered)
 ============  ==========================================================================================================
 """
 from __future__ import annotations
 
+import itertools
 import json
 import logging
 import os
@@ -37,7 +39,7 @@ class RunLog:
     Parameters
     ----------
     path : Path
-        Created with its folder; readable by the user only. An existing file is continued.
+        Created with its folder; readable by the user only. A file of an earlier run is kept under another name (``.1``, ``.2``, ...).
 
     Raises
     ------
@@ -48,6 +50,8 @@ class RunLog:
     def __init__(self, path: Path) -> None:
         self.path = path
         path.parent.mkdir(parents=True, exist_ok=True)
+        if path.exists():
+            path.rename(next(p for p in (path.with_name(f"{path.name}.{n}") for n in itertools.count(1)) if not p.exists()))
         self._file = open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "w", encoding="utf-8")
         self._lines: "queue.SimpleQueue[Optional[Tuple[float, Dict[str, Any]]]]" = queue.SimpleQueue()
         self._epoch = time.time() - time.monotonic()

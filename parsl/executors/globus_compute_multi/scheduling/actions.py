@@ -56,7 +56,6 @@ class FailTask:
     task_id: int
     kind: FailureKind
     message: str
-    payload: Any = None
 
 
 @dataclass(frozen=True)

@@ -28,6 +28,9 @@ class Outcome(str, Enum):
     TASK_FAILED = "task_failed"
     """The endpoint or the service reported a failure of its own (worker lost, result too large, ...)."""
 
+    TOO_LARGE = "too_large"
+    """The value is larger than a result may be."""
+
     UNREADABLE = "unreadable"
     """A result came that is not an envelope of our runner."""
 
@@ -40,7 +43,10 @@ class Outcome(str, Enum):
         return self in _FINAL
 
 
-_FINAL = frozenset({Outcome.OK, Outcome.APP_FAILED, Outcome.RAISED})
+_FINAL = frozenset({Outcome.OK, Outcome.APP_FAILED, Outcome.RAISED, Outcome.TOO_LARGE})
+
+#: HTTP statuses that say nothing against the tasks of a dispatch: only against endpoint or service, now, or against the login.
+_NOT_THE_TASKS_FAULT = frozenset({401, 408, 409, 423, 429})
 
 
 @dataclass(frozen=True)
@@ -87,7 +93,7 @@ class DispatchAccepted:
 
 @dataclass(frozen=True)
 class DispatchRejected:
-    """The service refused a dispatch for good; none of its attempts will run.
+    """The service did not take a dispatch, and it is not sent again. If there was no answer, its attempts may run all the same.
 
     Parameters
     ----------
@@ -95,11 +101,19 @@ class DispatchRejected:
     dispatch_id : int
     reason : str
         What the service said, for people.
+    http_status : int or None
+        None: there was no (usable) answer.
     """
 
     time: float
     dispatch_id: int
     reason: str
+    http_status: Optional[int] = None
+
+    @property
+    def blames_tasks(self) -> bool:
+        """Whether the tasks may have been the reason, so that trying them again and again elsewhere would not help."""
+        return self.http_status is not None and self.http_status < 500 and self.http_status not in _NOT_THE_TASKS_FAULT
 
 
 @dataclass(frozen=True)

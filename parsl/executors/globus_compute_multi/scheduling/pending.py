@@ -23,7 +23,7 @@ class Task:
         Lower runs first.
     """
 
-    __slots__ = ("id", "app", "size", "cores", "priority", "tries", "failed_on", "active")
+    __slots__ = ("id", "app", "size", "cores", "priority", "tries", "excused", "failed_on", "active")
 
     id: int
     app: str
@@ -33,6 +33,7 @@ class Task:
 
     def __post_init__(self) -> None:
         self.tries = 0
+        self.excused = 0  # tries that ended for a reason that speaks against endpoint or service only
         self.failed_on: FrozenSet[str] = frozenset()  # endpoints on which an attempt failed for a reason outside the app
         self.active: Set[str] = set()  # IDs of the attempts that may still bring a result
 
@@ -72,7 +73,18 @@ class PendingTasks:
         heap = self._heaps[shape]
         if heapq.heappop(heap)[2] is not task:
             raise ValueError(f"task {task.id} is not the first of its shape")
-        if not heap:
+        self._removed(task, shape)
+
+    def discard(self, task: Task) -> None:
+        """Take out ``task``, wherever it stands; in linear time, so for rare cases only."""
+        shape = (task.cores, task.failed_on)
+        heap = self._heaps[shape]
+        heap.remove((task.priority, task.id, task))
+        heapq.heapify(heap)
+        self._removed(task, shape)
+
+    def _removed(self, task: Task, shape: Shape) -> None:
+        if not self._heaps[shape]:
             del self._heaps[shape]
         self._count -= 1
         self._apps[task.app] -= 1

@@ -112,6 +112,13 @@ class PooledEndpoint:
         self.running[successor.id] = successor
         return successor
 
+    def forget(self, attempt: Attempt) -> None:
+        """Let go of an attempt without letting another take over its thread."""
+        if attempt.id in self.ahead:
+            self._leave_ahead(attempt)
+        else:
+            del self.running[attempt.id]
+
     def _leave_ahead(self, attempt: Attempt) -> None:
         del self.ahead[attempt.id]
         # the sum starts afresh with an empty queue, so that rounding errors do not pile up
@@ -125,15 +132,14 @@ class PooledEndpoint:
         return seconds
 
     def heard_result(self, now: float) -> None:
-        """A result came from it: it is up, whatever its status says."""
+        """A result came from it."""
         self.warm = True
-        self.online = True
         self.last_result = now
         self.rejections = 0
         self.paused_until = None
 
-    def believes_offline(self, now: float) -> bool:
-        """Whether a status of "offline" at ``now`` is credible."""
+    def may_be_offline(self, now: float) -> bool:
+        """Whether a status of "offline" at ``now`` is to be believed."""
         return self.last_result is None or now - self.last_result > DOUBT_OFFLINE_SECONDS
 
 

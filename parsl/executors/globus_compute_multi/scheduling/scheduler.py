@@ -5,6 +5,7 @@ carried out, in order. One thread owns a scheduler; there are no locks.
 """
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple, Type
 
@@ -121,7 +122,7 @@ class Scheduler:
 
     def wants_turn(self, now: float) -> bool:
         """Whether a :class:`~.events.TurnGranted` at time ``now`` would bring a dispatch."""
-        return bool(self.pending) and any(self._can_use_turn(endpoint, now) for endpoint in self.pool)
+        return bool(self._candidates(now))
 
     # events
 
@@ -138,7 +139,7 @@ class Scheduler:
             self.pending.add(task)
 
     def _on_turn_granted(self, event: TurnGranted) -> None:
-        candidates = [endpoint for endpoint in self.pool if self._can_use_turn(endpoint, event.time)]
+        candidates = self._candidates(event.time)
         if not candidates:
             return
         # threads that would stand idle come before queues that would run low
@@ -158,30 +159,42 @@ class Scheduler:
 
     def _on_dispatch_rejected(self, event: DispatchRejected) -> None:
         attempt_ids = self._open_dispatches.pop(event.dispatch_id)
-        self._log(event.time, "dispatch", dispatch=event.dispatch_id, state="rejected", reason=event.reason)
+        self._log(event.time, "dispatch", dispatch=event.dispatch_id, state="rejected", reason=event.reason, http_status=event.http_status)
         attempts = [self.attempts[attempt_id] for attempt_id in attempt_ids if attempt_id in self.attempts]
         if attempts:
             endpoint = attempts[0].endpoint
             self._log(event.time, "endpoint", endpoint=endpoint.name, state="paused", seconds=endpoint.pause(event.time))
         for attempt in attempts:
+            if not event.blames_tasks:
+                attempt.task.excused += 1
             self._finish_attempt(event.time, attempt, Outcome.REJECTED, event.reason, None, ())
 
     def _on_result(self, event: ResultReceived) -> None:
         attempt = self.attempts.get(event.attempt_id)
         if attempt is None:
-            self._log(event.time, "attempt", attempt=event.attempt_id, state="duplicate", outcome=event.outcome.value)
+            self._on_stray_result(event)
             return
         self._hear(attempt.endpoint, event)
         if event.outcome is Outcome.OK and event.run_seconds is not None:
             self._runtimes.observe(attempt.task.app, event.run_seconds)
         self._finish_attempt(event.time, attempt, event.outcome, event.message, event.payload, event.info)
 
+    def _on_stray_result(self, event: ResultReceived) -> None:
+        """A result of an attempt that is finished: a duplicate, or one whose dispatch was given up without an answer, yet ran."""
+        self._log(event.time, "attempt", attempt=event.attempt_id, state="duplicate", outcome=event.outcome.value)
+        task = self.tasks.get(int(event.attempt_id.partition(".")[0]))
+        if task is None or not event.outcome.is_final:
+            return
+        if not task.active:
+            self.pending.discard(task)
+        self._resolve(event.time, task, event.attempt_id, event.outcome, event.payload)
+
     def _on_status(self, event: StatusReceived) -> None:
         endpoint = self.pool[event.endpoint]
         self._statuses.heard((event.endpoint, event.child_id), event.time)
         fields: Dict[str, Any] = {"child": event.child_id, "online": event.online, "workers": event.workers, "pending": event.pending}
         self._log(event.time, "endpoint", endpoint=endpoint.name, state="status", **{k: v for k, v in fields.items() if v is not None})
-        if event.child_id is None and event.online is not None and (event.online or endpoint.believes_offline(event.time)):
+        if event.child_id is None and event.online is not None and (event.online or endpoint.may_be_offline(event.time)):
             self._set_online(event.time, endpoint, event.online)
 
     def _on_tick(self, event: Tick) -> None:
@@ -195,6 +208,10 @@ class Scheduler:
 
     def _on_shutdown(self, event: ShutdownRequested) -> None:
         self.closed = True
+        for attempt in list(self.attempts.values()):
+            self._log(event.time, "attempt", attempt=attempt.id, state="finished", outcome="abandoned")
+            attempt.endpoint.forget(attempt)
+        self.attempts.clear()
         for task in list(self.tasks.values()):
             where = "while it ran on an endpoint, where it may still finish" if task.active else "before it was dispatched"
             self._fail(event.time, task, FailureKind.SHUTDOWN, f"the executor was shut down {where}")
@@ -206,7 +223,7 @@ class Scheduler:
         """Bind pending tasks, in order, to the free threads of ``endpoint`` and to its queue, as far as one dispatch carries them."""
         attempts: List[Attempt] = []
         size = 0
-        share = self._fair_share(now)
+        share = self._fair_share([e for e in self.pool if e.available(now)])
         limit = self._settings.batch_bytes
         while True:
             task = self._next_task(endpoint, now)
@@ -236,7 +253,8 @@ class Scheduler:
         task = attempt.task
         del self.attempts[attempt.id]
         task.active.discard(attempt.id)
-        detail = {"message": message} if message else {}
+        # what an app raised is the user's: its text may hold anything, and stays out of the log
+        detail = {"message": message} if message and not outcome.is_final else {}
         self._log(now, "attempt", attempt=attempt.id, state="finished", outcome=outcome.value, **detail, **dict(info))
         successor = attempt.endpoint.release(attempt)
         if successor is not None:
@@ -244,32 +262,37 @@ class Scheduler:
         if task.id not in self.tasks:
             return  # its future is completed already
         if outcome.is_final:
-            del self.tasks[task.id]
-            self._log(now, "task", task=task.id, state="done" if outcome is Outcome.OK else "failed", attempt=attempt.id)
-            self._actions.append(ResolveTask(task.id, attempt.id, outcome, payload))
+            self._resolve(now, task, attempt.id, outcome, payload)
         elif not task.active:
-            self._try_again(now, task, attempt, outcome, message, payload)
+            self._try_again(now, task, attempt, outcome, message)
 
-    def _try_again(self, now: float, task: Task, attempt: Attempt, outcome: Outcome, message: str, payload: Any) -> None:
+    def _resolve(self, now: float, task: Task, attempt_id: str, outcome: Outcome, payload: Any) -> None:
+        del self.tasks[task.id]
+        self._log(now, "task", task=task.id, state="done" if outcome is Outcome.OK else "failed", attempt=attempt_id)
+        self._actions.append(ResolveTask(task.id, attempt_id, outcome, payload))
+
+    def _try_again(self, now: float, task: Task, attempt: Attempt, outcome: Outcome, message: str) -> None:
         task.failed_on |= {attempt.endpoint.name}
-        if task.tries > self._settings.failover_attempts:
+        if task.tries - task.excused > self._settings.failover_attempts:
             tried = ", ".join(sorted(task.failed_on))
             self._fail(now, task, FailureKind.ENDPOINTS_FAILED,
                        f"gave up after {task.tries} attempts on {tried}; the last one, on {attempt.endpoint.name}, "
-                       f"ended with {outcome.value}: {message}", payload)
+                       f"ended with {outcome.value}: {message}")
         else:
             self.pending.add(task)
             self._log(now, "task", task=task.id, state="pending", after=attempt.id)
 
-    def _fail(self, now: float, task: Task, kind: FailureKind, message: str, payload: Any = None) -> None:
+    def _fail(self, now: float, task: Task, kind: FailureKind, message: str) -> None:
         del self.tasks[task.id]
         self._log(now, "task", task=task.id, state="failed", reason=kind.value)
-        self._actions.append(FailTask(task.id, kind, message, payload))
+        self._actions.append(FailTask(task.id, kind, message))
 
     # endpoints
 
     def _hear(self, endpoint: PooledEndpoint, event: ResultReceived) -> None:
         self._set_online(event.time, endpoint, True)
+        if endpoint.paused_until is not None:
+            self._log(event.time, "endpoint", endpoint=endpoint.name, state="resumed")
         endpoint.heard_result(event.time)
         self._statuses.heard((endpoint.name, None), event.time)
         if event.child_id is None:
@@ -301,16 +324,18 @@ class Scheduler:
             return not any(e.name not in failed_on and e.available(now) and self._fits(cores, e) for e in self.pool)
         return self.pending.first(accepts)
 
-    def _can_use_turn(self, endpoint: PooledEndpoint, now: float) -> bool:
-        """Whether a dispatch to ``endpoint`` is worth a request now: a thread is free, or its queue is less than half full."""
-        if not endpoint.available(now):
-            return False
-        task = self._next_task(endpoint, now)
-        if task is None:
-            return False
-        if endpoint.free_threads:
-            return True
-        return endpoint.warm and self._has_room(endpoint, task, self._horizon(self._fair_share(now)) / 2)
+    def _candidates(self, now: float) -> List[PooledEndpoint]:
+        """Endpoints to which a dispatch is worth a request now: a thread is free, or the queue is less than half full."""
+        if not self.pending:
+            return []
+        available = [endpoint for endpoint in self.pool if endpoint.available(now)]
+        half = self._horizon(self._fair_share(available)) / 2 if available else 0.0
+        candidates = []
+        for endpoint in available:
+            task = self._next_task(endpoint, now)
+            if task is not None and self._has_room(endpoint, task, half):
+                candidates.append(endpoint)
+        return candidates
 
     def _has_room(self, endpoint: PooledEndpoint, task: Task, horizon: float) -> bool:
         if endpoint.free_threads:
@@ -329,14 +354,15 @@ class Scheduler:
         """Seconds of work to queue ahead: never more than the endpoint's fair share of what is left."""
         return min(self._settings.ahead.horizon(len(self.pool)), share)
 
-    def _fair_share(self, now: float) -> float:
+    def _fair_share(self, available: Sequence[PooledEndpoint]) -> float:
         """Seconds that all available endpoints together would take for the work not yet begun, as far as its run times are known."""
-        available = [e for e in self.pool if e.available(now)]
-        seconds = sum(e.ahead_seconds for e in available) / sum(e.threads for e in available)
-        for app, count in self.pending.count_by_app().items():
+        sizes = Counter(e.threads for e in available)
+        seconds = sum(e.ahead_seconds for e in available) / sum(threads * count for threads, count in sizes.items())
+        for app, tasks in self.pending.count_by_app().items():
             run_seconds = self._runtimes.estimate(app)
             if run_seconds is not None:
-                seconds += count / sum(e.threads / self._settings.ahead.thread_seconds(run_seconds, e.threads) for e in available)
+                seconds += tasks / sum(count * threads / self._settings.ahead.thread_seconds(run_seconds, threads)
+                                       for threads, count in sizes.items())
         return seconds
 
     def _log(self, time: float, kind: str, **fields: Any) -> None:
@@ -368,4 +394,4 @@ class Scheduler:
             assert task.active <= self.attempts.keys()
             unfinished += not task.active
         assert unfinished == len(self.pending), "a task is neither pending nor dispatched"
-        assert not (self.closed and self.tasks)
+        assert not (self.closed and (self.tasks or self.attempts))

@@ -36,7 +36,7 @@ def our_threads():
 def sockets():
     """Open connections of this process; garbage, such as an HTTP response in the traceback of a handled error, does not count."""
     gc.collect()
-    return {c.laddr for c in psutil.Process().net_connections("tcp") if c.status == psutil.CONN_ESTABLISHED}
+    return {c.laddr for c in psutil.Process().net_connections("tcp") if c.raddr}
 
 
 @pytest.fixture(scope="session")
@@ -69,6 +69,7 @@ def check_log(executor):
     """Replay an executor's log, which checks its invariants; all tasks must be finished, and no thread bound."""
     state = replay(read_log(Path(executor.log_file)))
     assert set(state.tasks.values()) <= {"done", "failed"}
+    assert not any(endpoint.running or endpoint.ahead for endpoint in state.endpoints.values())
     return state
 
 

@@ -6,9 +6,11 @@ import time
 import pytest
 from parsl.app.app import python_app
 
+from parsl.executors.globus_compute_multi.compute.service import Service
 from parsl.executors.globus_compute_multi.errors import EndpointsFailed
 from parsl.executors.globus_compute_multi.observe.replay import read_log
 from parsl.tests.test_globus_compute_multi.integration.conftest import (
+    THREADS,
     check_log,
     portable,
 )
@@ -113,6 +115,37 @@ def test_one_endpoint_that_refuses_leaves_its_tasks_to_the_others(workflow, faul
     assert state.endpoints["large"].done == 0 and state.count("done") == 30
 
 
+@pytest.mark.parametrize("first", [True, False])
+def test_one_endpoint_at_which_submissions_fail_does_not_hold_up_the_others(workflow, faults, compute, first):
+    with workflow() as (dfk, executor):
+        if not first:
+            run_tasks(dfk, 10)
+        faults.add_fault("reply_status", route="submit", status=500, endpoint_id=compute.endpoint_ids["large"])
+        run_tasks(dfk)
+    assert not check_log(executor).count("failed")
+
+
+def test_an_expired_login_costs_no_task_an_attempt(workflow, faults):
+    with workflow(failover_attempts=0) as (dfk, executor):
+        run_tasks(dfk, 3)
+        faults.add_fault("reply_status", route="submit", status=401, count=2)
+        run_tasks(dfk)
+    assert states(executor, "dispatch").count("rejected") == 2
+
+
+def test_an_unexpected_error_of_a_sender_loses_no_task(workflow, monkeypatch):
+    submit, crashes = Service.submit, iter([True, True])
+
+    def crash_twice(self, *args):
+        if next(crashes, False):
+            raise RuntimeError("odd")
+        return submit(self, *args)
+
+    with workflow() as (dfk, _):
+        monkeypatch.setattr(Service, "submit", crash_twice)
+        run_tasks(dfk)
+
+
 def test_an_endpoint_said_to_be_offline_at_start_gets_no_tasks(workflow, faults, compute):
     faults.add_fault("force_status", endpoint_id=compute.endpoint_ids["large"], status="offline")
     with workflow() as (dfk, executor):
@@ -121,8 +154,13 @@ def test_an_endpoint_said_to_be_offline_at_start_gets_no_tasks(workflow, faults,
 
 
 def test_a_wrong_offline_while_results_flow_changes_nothing(workflow, faults):
+    def nap():
+        import time
+        time.sleep(0.3)
+
     with workflow(status_interval=0.2) as (dfk, executor):
-        run_tasks(dfk, 3)
+        # one for each thread of the pool, so that results have come from each endpoint
+        [future.result(60) for future in [python_app(portable(nap), data_flow_kernel=dfk)() for _ in range(sum(THREADS.values()))]]
         faults.add_fault("force_status", status="offline")
         run_tasks(dfk, 60)
     assert "offline" not in states(executor, "endpoint")

@@ -62,7 +62,7 @@ def test_submit_after_shutdown_is_refused(make_executor):
     executor = make_executor()
     executor.start()
     executor.shutdown()
-    with pytest.raises(ExecutorNotRunning, match="was shut down"):
+    with pytest.raises(ExecutorNotRunning, match="shut down"):
         executor.submit(nap, {}, 0)
 
 
@@ -121,6 +121,18 @@ def test_a_callback_that_hangs_does_not_hold_up_shutdown(make_executor, caplog):
         thread.join(10)
 
 
+def test_an_executor_is_started_once(make_executor):
+    executor = make_executor()
+    executor.start()
+    with pytest.raises(ExecutorNotRunning, match="it is running"):
+        executor.start()
+    assert executor.submit(nap, {}, 0).result(60) == 0
+    executor.shutdown()
+    with pytest.raises(ExecutorNotRunning, match="it is shut down"):
+        executor.start()
+    assert not our_threads()
+
+
 class TestStart:
 
     def refused(self, executor, error, message):
@@ -152,6 +164,10 @@ class TestStart:
         monkeypatch.setenv("GLOBUS_COMPUTE_USER_DIR", str(tmp_path / "no-login"))
         monkeypatch.setattr("builtins.input", lambda *_: pytest.fail("nobody may be asked to log in"))
         self.refused(make_executor(client=None), CredentialsMissing, "there is no login")
+
+    def test_an_endpoint_that_the_user_may_not_use_is_named(self, make_executor, faults, compute):
+        faults.add_fault("reply_status", endpoint_id=compute.endpoint_ids["medium"], status=403)
+        self.refused(make_executor(), UnknownEndpoint, "medium")
 
     def test_an_error_of_the_service(self, make_executor, faults):
         faults.add_fault("reply_status", route="register_function", status=500)

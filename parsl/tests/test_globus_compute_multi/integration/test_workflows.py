@@ -1,6 +1,9 @@
 """Workflows over three real endpoints."""
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import threading
 import time
 from collections import Counter
@@ -14,14 +17,16 @@ from parsl.dataflow.dflow import DataFlowKernel
 
 from local_globus_compute import Limits
 from local_globus_compute.service.admin import busiest_window
+from parsl.executors.globus_compute_multi import Endpoint
 from parsl.executors.globus_compute_multi.errors import (
     EndpointsFailed,
     NoSuchThread,
     ResultNotReadable,
+    ResultTooLarge,
 )
 from parsl.executors.globus_compute_multi.observe.replay import read_log, replay
 from parsl.tests.test_globus_compute_multi.integration.conftest import (
-    THREADS,
+    NO_REQUEST_LIMIT,
     check_log,
     portable,
 )
@@ -61,10 +66,12 @@ def test_tasks_with_dependencies_run_and_each_endpoint_gets_its_share(workflow):
     assert state.count("done") == 61
 
 
-def test_running_attempts_never_exceed_an_endpoints_threads_on_the_endpoint_itself(workflow):
-    with workflow() as (dfk, executor):
-        [future.result() for future in [python_app(nap, data_flow_kernel=dfk)(0.05) for _ in range(80)]]
-    spans = {name: [] for name in THREADS}
+def test_running_attempts_never_exceed_an_endpoints_threads_on_the_endpoint_itself(workflow, compute):
+    threads = {"medium": 1, "large": 2}  # fewer than it has workers, so that too many would show
+    endpoints = [Endpoint(compute.endpoint_ids[name], name=name, threads=count) for name, count in threads.items()]
+    with workflow(endpoints=endpoints, prefetch=0) as (dfk, executor):
+        [future.result() for future in [python_app(nap, data_flow_kernel=dfk)(0.05) for _ in range(30)]]
+    spans = {name: [] for name in threads}
     endpoint_of = {}
     for line in read_log(executor.log_file):
         if line["kind"] == "attempt" and "endpoint" in line:
@@ -76,7 +83,7 @@ def test_running_attempts_never_exceed_an_endpoints_threads_on_the_endpoint_itse
         for _, change in sorted(changes, key=lambda c: (c[0], c[1])):
             running += change
             most = max(most, running)
-        assert most <= THREADS[name]
+        assert most == threads[name]
 
 
 def test_an_exception_of_an_app_keeps_its_type_and_hurts_no_other_task(workflow):
@@ -127,9 +134,14 @@ def test_a_join_app_runs_its_inner_tasks_here(workflow):
     assert check_log(executor).count("done") == 5
 
 
+def wait_for_budget(faults):
+    """The tests before this one are the same client to the service."""
+    while [request for request in faults.requests() if request.counted and request.wall > time.time() - 11]:
+        time.sleep(0.5)
+
+
 def test_a_thousand_small_tasks_with_the_services_limits_on(workflow, faults):
-    while [r for r in faults.requests() if r.counted and r.wall > time.time() - 11]:
-        time.sleep(0.5)  # the tests before this one are the same client to the service
+    wait_for_budget(faults)
     last = max((request.number for request in faults.requests()), default=0)
     faults.set_limits(Limits())
     with workflow(request_limit=(20, 10.0)) as (dfk, executor):
@@ -141,12 +153,18 @@ def test_a_thousand_small_tasks_with_the_services_limits_on(workflow, faults):
     assert check_log(executor).count("done") == 1000
 
 
-def test_two_executors_in_one_config_keep_their_tasks_apart(make_executor, tmp_path):
-    executors = [make_executor(label=label) for label in ("left", "right")]
+@pytest.mark.parametrize("limits", [NO_REQUEST_LIMIT, Limits()])
+def test_two_executors_in_one_config_keep_their_tasks_apart_and_share_the_budget(make_executor, tmp_path, faults, limits):
+    wait_for_budget(faults)
+    faults.set_limits(limits)
+    last = max(request.number for request in faults.requests())
+    request_limit = (20, 10.0) if limits.requests else None
+    executors = [make_executor(label=label, request_limit=request_limit) for label in ("left", "right")]
     with DataFlowKernel(Config(executors=executors, run_dir=str(tmp_path / "runinfo"))) as dfk:
         futures = {label: [python_app(increment, data_flow_kernel=dfk, executors=[label])(i) for i in range(20)] for label in ("left", "right")}
         for label in futures:
             assert [future.result() for future in futures[label]] == list(range(1, 21))
+    assert not [request for request in faults.requests(since=last) if request.status == 429]
     for executor in executors:
         state = check_log(executor)
         assert state.count("done") == 20 and not state.duplicates
@@ -194,6 +212,62 @@ def test_what_cannot_be_unpacked_on_the_endpoints_is_tried_elsewhere_and_then_na
         with pytest.raises(EndpointsFailed, match="2 attempts on .*No module named 'parsl.tests.test_globus_compute_multi'"):
             future.result(60)
     assert len({attempt.endpoint for attempt in replay(read_log(executor.log_file)).attempts.values()}) == 2
+
+
+def test_the_executors_package_is_not_importable_on_the_endpoints(workflow):
+    def find():
+        import importlib.util
+        return importlib.util.find_spec("parsl.executors.globus_compute_multi")
+
+    with workflow() as (dfk, _):
+        assert python_app(portable(find), data_flow_kernel=dfk)().result() is None
+
+
+def test_a_value_too_large_for_a_result_is_named_at_once_and_not_tried_again(workflow):
+    def large():
+        return b"x" * 8_000_000
+
+    with workflow() as (dfk, executor):
+        with pytest.raises(ResultTooLarge, match=r"10,?666,?\d+ bytes"):
+            python_app(portable(large), data_flow_kernel=dfk)().result()
+    assert len(check_log(executor).attempts) == 1
+
+
+def test_an_exception_without_text_keeps_its_type_and_texts_stay_out_of_the_log(workflow):
+    def odd():
+        class Odd(Exception):
+            def __str__(self):
+                return 3
+        raise Odd()
+
+    def tell():
+        raise ValueError("planted secret")
+
+    with workflow() as (dfk, executor):
+        error = python_app(portable(odd), data_flow_kernel=dfk)().exception()
+        assert type(error).__name__ == "Odd"
+        assert "planted" in str(python_app(portable(tell), data_flow_kernel=dfk)().exception())
+    assert "planted" not in executor.log_file and "planted" not in open(executor.log_file).read()
+
+
+def test_a_stored_client_identity_runs_a_workflow(compute, tmp_path):
+    """With the SDK's own client, in a process of its own, which finds the local service by its environment."""
+    program = tmp_path / "workflow.py"
+    program.write_text(f"""
+import parsl
+from parsl.config import Config
+from parsl.executors.globus_compute_multi import GlobusComputeMultiExecutor
+
+@parsl.python_app
+def double(x):
+    return 2 * x
+
+executor = GlobusComputeMultiExecutor({list(compute.endpoint_ids.values())!r}, request_limit=None)
+with parsl.load(Config(executors=[executor], run_dir={str(tmp_path / "runinfo")!r})):
+    print([future.result() for future in [double(i) for i in range(5)]])
+""")
+    done = subprocess.run([sys.executable, str(program)], capture_output=True, text=True, timeout=120, env={**os.environ, **compute.environment})
+    assert done.stdout == "[0, 2, 4, 6, 8]\n", done.stderr
 
 
 def test_a_result_that_cannot_be_unpickled_here_fails_its_task_alone(workflow):

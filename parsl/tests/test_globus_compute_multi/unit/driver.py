@@ -40,6 +40,8 @@ class Driver:
     def __init__(self, endpoints: Sequence[EndpointSpec], *, requests_per_second: Optional[float] = 2.0, prefetch: Optional[int] = None,
                  failover_attempts: int = 2, policy: Optional[Policy] = None) -> None:
         self.scheduler = Scheduler(endpoints, Settings(AheadRule(requests_per_second, prefetch), BATCH_BYTES, failover_attempts), policy)
+        self.requests_per_second = requests_per_second
+        self.prefetch = prefetch
         self.now = 0.0
         self.submitted: List[int] = []
         self.dispatches: Dict[int, Dispatch] = {}
@@ -78,6 +80,13 @@ class Driver:
         assert dispatch.attempts, "an empty dispatch wastes a request"
         assert self.scheduler.pool[dispatch.endpoint].available(self.now), "a dispatch to an endpoint that is not available"
         sizes = [self.scheduler.tasks[task_id].size for _, task_id in dispatch.attempts]
+        endpoint = self.scheduler.pool[dispatch.endpoint]
+        queue = [attempt.seconds or 0.0 for attempt in endpoint.ahead.values()]
+        if self.prefetch is not None:
+            assert len(queue) <= self.prefetch * endpoint.threads, "more is queued ahead than the user allows"
+        elif queue:
+            horizon = AheadRule(self.requests_per_second).horizon(len(self.scheduler.pool))
+            assert sum(queue[:-1]) + queue[-1] / 2 <= horizon * endpoint.threads + 1e-6, "more is queued ahead than the horizon"
         assert sum(sizes) <= BATCH_BYTES or len(sizes) == 1, "a dispatch is larger than the service takes"
 
     # short forms of the events
@@ -109,9 +118,9 @@ class Driver:
         self.unanswered.remove(dispatch_id)
         self.handle(DispatchAccepted(self.now, dispatch_id))
 
-    def reject(self, dispatch_id: int, reason: str = "HTTP 404: no such endpoint") -> None:
+    def reject(self, dispatch_id: int, http_status: Optional[int] = 404) -> None:
         self.unanswered.remove(dispatch_id)
-        self.handle(DispatchRejected(self.now, dispatch_id, reason))
+        self.handle(DispatchRejected(self.now, dispatch_id, "no such endpoint", http_status))
 
     def result(self, attempt_id: str, outcome: Outcome = Outcome.OK, run_seconds: Optional[float] = 1.0, message: str = "",
                child_id: Optional[str] = "child") -> None:

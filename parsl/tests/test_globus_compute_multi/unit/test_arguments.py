@@ -8,6 +8,7 @@ import uuid
 import pytest
 import typeguard
 from globus_compute_sdk import Client
+from globus_sdk import AccessTokenAuthorizer
 from parsl.errors import OptionalModuleMissing
 from parsl.executors.errors import InvalidResourceSpecification
 
@@ -49,6 +50,7 @@ def test_endpoint_ids_are_normalised_and_give_a_name():
 
 
 @pytest.mark.parametrize("endpoints, culprit", [
+    (A, "not the string"),
     ([], "at least one endpoint"),
     (["nonsense"], "nonsense"),
     ([A, A], "given twice"),
@@ -65,7 +67,8 @@ def test_a_list_of_endpoints_that_makes_no_pool_is_refused(endpoints, culprit):
 @pytest.mark.parametrize("argument, value", [
     ("threads_per_endpoint", 0), ("threads_per_endpoint", True), ("cores_per_thread", -1), ("failover_attempts", -1), ("prefetch", -1),
     ("request_limit", (0, 10.0)), ("request_limit", (20, 0.0)), ("request_limit", (20, float("nan"))), ("status_interval", 0),
-    ("status_interval", float("inf")), ("runner_id", "x"), ("amqp_port", 0), ("client", "me"),
+    ("status_interval", float("inf")), ("runner_id", "x"), ("amqp_port", 0), ("amqp_port", 65536), ("client", "me"),
+    ("label", ""), ("label", "a/b"), ("storage_access", [3]),
 ])
 def test_an_argument_that_cannot_be_used_is_named(argument, value):
     with pytest.raises(EndpointConfigurationError, match=argument):
@@ -82,10 +85,10 @@ def test_an_argument_of_another_type_is_refused(argument, value):
 
 
 def test_every_argument_is_an_attribute_and_no_credential_shows():
-    client = Client(authorizer=None, app=None, do_version_check=False, local_compute_services=True)
+    client = Client(authorizer=AccessTokenAuthorizer("planted-token"), do_version_check=False, local_compute_services=True)
     executor = GlobusComputeMultiExecutor([A, B], client=client, label="mine", working_dir="/tmp")
     assert "mine" in repr(executor) and A in repr(executor)
-    assert "unrecorded" not in repr(executor)
+    assert "unrecorded" not in repr(executor) and "planted" not in repr(executor)
 
 
 def test_without_the_sdk_the_package_imports_and_the_constructor_says_what_is_missing(monkeypatch):
@@ -94,6 +97,7 @@ def test_without_the_sdk_the_package_imports_and_the_constructor_says_what_is_mi
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.startswith("OptionalModuleMissing") and "globus-compute-sdk" in done.stdout
     monkeypatch.setattr(module, "_globus_compute_enabled", False)
+    monkeypatch.setattr(module, "_missing", "No module named 'globus_compute_sdk'", raising=False)
     with pytest.raises(OptionalModuleMissing):
         GlobusComputeMultiExecutor([A])
 
@@ -101,14 +105,14 @@ def test_without_the_sdk_the_package_imports_and_the_constructor_says_what_is_mi
 class TestSubmit:
 
     def test_before_start_it_is_refused(self):
-        with pytest.raises(ExecutorNotRunning, match="was not started"):
+        with pytest.raises(ExecutorNotRunning, match="not started"):
             GlobusComputeMultiExecutor([A]).submit(len, {}, [1])
 
     def test_after_shutdown_it_is_refused_and_shutdown_twice_is_fine(self):
         executor = GlobusComputeMultiExecutor([A])
         executor.shutdown()
         executor.shutdown()
-        with pytest.raises(ExecutorNotRunning, match="was shut down"):
+        with pytest.raises(ExecutorNotRunning, match="shut down"):
             executor.submit(len, {}, [1])
 
     def test_a_task_larger_than_a_submission_says_its_size_the_limit_and_the_remedy(self):
@@ -125,7 +129,8 @@ class TestResourceSpecification:
     @pytest.mark.parametrize("specification, key", [
         ({"core": 1}, "core"), ({3: 1}, "3"),
         ({"cores": 0}, "cores"), ({"cores": True}, "cores"), ({"cores": 1.5}, "cores"), ({"cores": "4"}, "cores"),
-        ({"priority": float("nan")}, "priority"), ({"priority": "high"}, "priority"), ({"priority": None}, "priority"),
+        ({"priority": float("nan")}, "priority"), ({"priority": float("inf")}, "priority"),
+        ({"priority": "high"}, "priority"), ({"priority": None}, "priority"),
     ])
     def test_what_cannot_be_used_is_named(self, specification, key):
         with pytest.raises(InvalidResourceSpecification, match=key):

@@ -38,6 +38,19 @@ def fail():
     raise NotHere("on purpose")
 
 
+class OddText(Exception):
+    def __str__(self):
+        return 3
+
+
+def fail_oddly():
+    raise OddText()
+
+
+def large():
+    return b"x" * 8_000_000
+
+
 def leave():
     sys.exit(3)
 
@@ -60,7 +73,7 @@ def run(function, *args, **kwargs):
 
 def test_the_runner_needs_nothing_but_its_own_source():
     source = inspect.getsource(runner.globus_compute_multi_runner)
-    program = source + "\nprint(globus_compute_multi_runner('a', 'bm90IGEgdGFzaw==')['outcome'])"
+    program = source + "\nprint(globus_compute_multi_runner('a', 'bm90IGEgdGFzaw==', 1)['outcome'])"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "not_unpacked"
 
@@ -88,6 +101,18 @@ def test_an_exception_past_the_wrapper_keeps_its_type():
     assert isinstance(deserialize(result.value).get_exception(), NotHere)
 
 
+@pytest.mark.parametrize("function, outcome", [(wrap_error(fail_oddly), Outcome.APP_FAILED), (fail_oddly, Outcome.RAISED)])
+def test_an_exception_whose_text_cannot_be_had_keeps_its_type(function, outcome):
+    result = run(function)
+    assert (result.outcome, result.message) == (outcome, "OddText")
+    assert isinstance(deserialize(result.value).get_exception(), OddText)
+
+
+def test_a_value_larger_than_a_result_may_be_is_not_sent():
+    result = run(large)
+    assert result.outcome is Outcome.TOO_LARGE and result.value is None and "10666" in result.message
+
+
 def test_an_app_that_exits_does_not_take_the_worker_with_it():
     result = run(leave)
     assert result.outcome is Outcome.RAISED
@@ -101,7 +126,7 @@ def test_a_value_that_does_not_pickle_is_an_error_of_that_task():
 
 
 def test_a_task_that_cannot_be_unpacked_is_told_apart():
-    envelope = runner.globus_compute_multi_runner("session/7.1", "AAAA")
+    envelope = runner.globus_compute_multi_runner("session/7.1", "AAAA", 1000)
     result = decode_result(message_of(envelope))
     assert result.outcome is Outcome.NOT_UNPACKED and result.value is None and result.run_seconds is None
 
@@ -114,7 +139,8 @@ def test_a_failure_reported_by_the_endpoint_has_no_attempt_but_the_tasks_id():
 
 
 @pytest.mark.parametrize("data", [
-    "00\nnot JSON", "11\n", "11\n[]", "11\n{}", '11\n{"attempt": 3}', '11\n{"attempt": "a/b", "outcome": "odd", "value": null}'])
+    "00\nnot JSON", "11\n", "11\n[]", "11\n{}", '11\n{"attempt": 3}', '11\n{"attempt": "a/b", "outcome": "odd", "value": null}',
+    '11\n{"attempt": "session/x", "outcome": "ok", "value": null}'])
 def test_a_result_that_is_not_ours_is_unreadable_and_nothing_is_unpickled(data):
     assert decode_result(message_of(data)).outcome is Outcome.UNREADABLE
 
@@ -128,9 +154,8 @@ def test_a_message_that_is_no_result_is_refused(body):
 @pytest.mark.parametrize("size", [0, 1, 2, 3, 1000, 100_001])
 def test_the_size_on_the_wire_is_never_underestimated(size):
     packed = b"x" * size
-    attempt, text = encode_arguments("s" * 32, "123456789.99", packed)
     serializer = JSONData()
-    payload = f"0000000\n{serializer.serialize((attempt, text))}0000000\n{serializer.serialize({})}"
+    payload = f"0000000\n{serializer.serialize(encode_arguments('s' * 32, '123456789.99', packed))}0000000\n{serializer.serialize({})}"
     assert len(json.dumps(payload)) + 2 <= wire_size(packed) <= len(json.dumps(payload)) + 256
 
 

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from parsl.executors.globus_compute_multi.compute.governor import (
     BURST_SECONDS,
     Governor,
-    GovernorClosed,
+    Stopped,
+    governor_for,
 )
 
 pytestmark = pytest.mark.local
@@ -91,14 +92,14 @@ def test_without_a_limit_only_bursts_are_gathered():
 
 
 def test_a_permit_is_waited_for_until_the_window_has_room():
-    governor = Governor(1, 0.2)
+    governor, stopping = Governor(1, 0.2), threading.Event()
     order = []
 
     def ask():
-        with governor.permit():
+        with governor.permit(stopping):
             order.append("second")
 
-    with governor.permit():
+    with governor.permit(stopping):
         thread = threading.Thread(target=ask)
         thread.start()
         order.append("first")
@@ -106,20 +107,27 @@ def test_a_permit_is_waited_for_until_the_window_has_room():
     assert order == ["first", "second"]
 
 
-def test_closing_wakes_those_who_wait():
-    governor = Governor(1, 1000.0)
+def test_stopping_wakes_those_who_wait():
+    governor, stopping, held = Governor(1, 1000.0), threading.Event(), threading.Event()
     errors = []
 
     def ask():
         try:
-            with governor.permit():
+            with governor.permit(stopping):
                 pass
-        except GovernorClosed as e:
+        except Stopped as e:
             errors.append(e)
 
-    with governor.permit():
+    with governor.permit(held):
         thread = threading.Thread(target=ask)
         thread.start()
-        governor.close()
+        stopping.set()
+        governor.wake()
         thread.join(10)
     assert len(errors) == 1
+
+
+def test_executors_on_one_service_share_one_budget():
+    assert governor_for("http://a", (20, 10.0)) is governor_for("http://a", (20, 10.0))
+    assert governor_for("http://a", (20, 10.0)) is not governor_for("http://b", (20, 10.0))
+    assert governor_for("http://a", None) is not governor_for("http://a", None)

@@ -9,7 +9,10 @@ from parsl.app.errors import RemoteExceptionWrapper
 from parsl.serialize import serialize
 
 from parsl.executors.globus_compute_multi.compute.envelope import ResultMessage
-from parsl.executors.globus_compute_multi.errors import ResultNotReadable
+from parsl.executors.globus_compute_multi.errors import (
+    ResultNotReadable,
+    ResultTooLarge,
+)
 from parsl.executors.globus_compute_multi.resolver import Resolver
 from parsl.executors.globus_compute_multi.scheduling.events import Outcome
 
@@ -25,7 +28,8 @@ def resolver():
     resolver = Resolver()
     resolver.start()
     yield resolver
-    resolver.stop(10)
+    resolver.finish()
+    assert resolver.join(10)
 
 
 def resolved(resolver, *args):
@@ -39,6 +43,25 @@ def test_values_and_exceptions_are_delivered(resolver):
     wrapper = RemoteExceptionWrapper(KeyError, KeyError("k"), None)
     assert isinstance(resolved(resolver, serialize(wrapper), Outcome.RAISED).exception(10), KeyError)
     assert isinstance(resolved(resolver, serialize(wrapper), Outcome.APP_FAILED).result(10), RemoteExceptionWrapper)
+
+
+def not_an_exception():
+    return str, ("x",)
+
+
+class Odd(Exception):
+    def __reduce__(self):
+        return not_an_exception()
+
+
+@pytest.mark.parametrize("value", [RemoteExceptionWrapper(Odd, Odd(), None), "no wrapper", None])
+def test_a_raised_exception_that_unpickles_to_something_else_fails_its_task_alone(resolver, value):
+    assert isinstance(resolved(resolver, serialize(value), Outcome.RAISED).exception(10), ResultNotReadable)
+
+
+def test_a_value_too_large_for_a_result_is_named(resolver):
+    error = resolved(resolver, None, Outcome.TOO_LARGE, "11 bytes of 10").exception(10)
+    assert isinstance(error, ResultTooLarge) and "11 bytes of 10" in str(error) and "ProxyStore" in str(error)
 
 
 class Trap:
@@ -71,11 +94,12 @@ def test_stopping_completes_what_is_queued():
     for future in futures:
         resolver.fail(future, ValueError("x"), "task")
     resolver.start()
-    assert resolver.stop(10)
+    resolver.finish()
+    assert resolver.join(10)
     assert all(future.done() for future in futures)
 
 
-def test_a_callback_that_hangs_is_named_in_the_log(caplog):
+def test_a_callback_that_hangs_is_named_in_the_log_and_the_futures_behind_it_are_completed(caplog):
     resolver, hanging, release = Resolver(), Future(), threading.Event()
     entered = threading.Event()
 
@@ -86,9 +110,14 @@ def test_a_callback_that_hangs_is_named_in_the_log(caplog):
     hanging.add_done_callback(hang)
     resolver.start()
     resolver.resolve(hanging, message(serialize(1)), "task 7 (slow)")
+    behind = [Future() for _ in range(3)]
+    for future in behind:
+        resolver.resolve(future, message(serialize(1)), "task 8 (quick)")
+    resolver.finish()
     assert entered.wait(10)
-    assert not resolver.stop(0.1)
+    resolver.join(0.2)
     assert "task 7 (slow)" in caplog.text
+    assert all(future.result(10) == 1 for future in behind)
     release.set()
 
 
@@ -96,7 +125,8 @@ def test_a_callback_may_stop_the_resolver():
     resolver, future, stopped = Resolver(), Future(), threading.Event()
 
     def stop(_):
-        resolver.stop(10)
+        resolver.finish()
+        resolver.join(10)
         stopped.set()
 
     future.add_done_callback(stop)

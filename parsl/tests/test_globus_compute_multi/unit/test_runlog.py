@@ -62,6 +62,14 @@ def test_stopping_a_log_that_was_not_started_closes_its_file(path):
     assert not list(read_log(path))
 
 
+def test_the_log_of_an_earlier_run_is_kept_under_another_name(path):
+    for run in range(3):
+        log = RunLog(path)
+        log.start(run=run)
+        assert log.stop(10)
+    assert [next(read_log(path.with_name(name)))["run"] for name in ("run.jsonl", "run.jsonl.1", "run.jsonl.2")] == [2, 0, 1]
+
+
 def test_a_last_line_that_is_cut_off_is_left_out(path):
     path.parent.mkdir()
     path.write_text('{"a": 1}\n{"b": 2')
@@ -78,7 +86,9 @@ def test_replay_rebuilds_tasks_and_endpoints():
 
 @pytest.mark.parametrize("bad, message", [
     ((RUNNING,), "not pending"),
-    ((PENDING, DONE), "from pending to done"),
+    ((DONE,), "from None to done"),
+    ((PENDING, {"kind": "odd"}), "odd"),
+    ((PENDING, {"kind": "task"}), "KeyError"),
     ((PENDING, RUNNING, FINISHED, FINISHED), "from finished to finished"),
     ((PENDING, RUNNING, FINISHED, DONE, DONE), "from done to done"),
     ((PENDING, {**PENDING, "task": 2}, RUNNING, {**RUNNING, "task": 2, "attempt": "2.1"}), "more attempts than it has threads"),
@@ -88,7 +98,7 @@ def test_replay_refuses_what_cannot_have_happened(bad, message):
         replay(lines(*bad))
 
 
-@pytest.mark.parametrize("content", [[], [{"no": "header"}]])
+@pytest.mark.parametrize("content", [[], [{"no": "header"}], [[1]], [{"log": "globus_compute_multi"}]])
 def test_replay_refuses_what_is_no_run_log(content):
-    with pytest.raises(InconsistentLog, match="not a run log"):
+    with pytest.raises(InconsistentLog, match="not a run log|does not describe the pool"):
         replay(content)

@@ -90,6 +90,27 @@ def test_tasks_larger_than_a_batch_together_go_in_several_dispatches():
 
 class TestQueueingAhead:
 
+    def test_nothing_is_queued_ahead_on_an_endpoint_that_has_sent_no_result_yet(self):
+        d = Driver([EndpointSpec("warm", 2), EndpointSpec("cold", 1)])
+        d.warm("warm", run_seconds=0.01)
+        for _ in range(200):
+            d.submit()
+        d.turns()
+        assert d.scheduler.pool["warm"].ahead and not d.scheduler.pool["cold"].ahead
+
+    def test_idle_threads_come_before_queues_that_run_low(self):
+        class Full(Policy):
+            def choose(self, endpoints):
+                return min(endpoints, key=lambda e: e.free_threads)
+
+        d = Driver([EndpointSpec("a", 1), EndpointSpec("b", 1)], policy=Full())
+        d.warm("a", run_seconds=0.1)
+        d.submit()
+        d.turn()
+        for _ in range(50):
+            d.submit()
+        assert d.turn().endpoint == "b"
+
     def test_nothing_is_queued_ahead_while_run_times_are_unknown(self):
         d = one()
         for _ in range(3):
@@ -263,6 +284,54 @@ class TestFailures:
         d.result("1.1")
         d.reject(dispatch.dispatch_id)
         assert task in d.resolved and not d.failed
+
+    @pytest.mark.parametrize("status", [None, 500, 503, 401])
+    def test_a_dispatch_not_taken_for_no_fault_of_its_tasks_costs_them_no_attempt(self, status):
+        d = one(failover_attempts=0)
+        d.submit()
+        for _ in range(10):
+            d.reject(d.turn().dispatch_id, status)
+            d.tick(100)
+        assert d.turn() is not None and not d.failed
+
+    def test_an_endpoint_is_left_alone_longer_each_time_and_a_result_ends_that(self):
+        d = one(failover_attempts=100)
+        d.submit()
+        pauses = []
+        for _ in range(8):
+            d.reject(d.turn().dispatch_id)
+            paused_at = d.now
+            while not d.scheduler.wants_turn(d.now):
+                d.tick(0.5)
+            pauses.append(d.now - paused_at)
+        assert pauses == [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 60.0, 60.0]
+        dispatch = d.turn()
+        d.result(dispatch.attempts[0][0])
+        d.submit()
+        d.reject(d.turn().dispatch_id)
+        d.tick(1.0)
+        assert d.turn() is not None
+
+    def test_the_result_of_an_attempt_that_was_given_up_and_ran_all_the_same_completes_the_task(self):
+        d = one()
+        task = d.submit()
+        other = d.submit()
+        d.reject(d.turn().dispatch_id, None)
+        d.result("1.1")
+        assert d.resolved[task].attempt_id == "1.1"
+        d.tick(100)
+        assert tasks_of(d.turn()) == [other]
+
+    def test_it_does_so_while_another_attempt_runs_whose_result_is_then_dropped(self):
+        d = one()
+        task = d.submit()
+        d.reject(d.turn().dispatch_id, None)
+        d.tick(100)
+        d.turn()
+        d.result("1.1")
+        assert d.resolved[task].attempt_id == "1.1"
+        d.result("1.2")
+        assert not d.scheduler.attempts
 
 
 class TestAvailability:

@@ -40,10 +40,10 @@ class SchedulerStates(RuleBasedStateMachine):
             self.results += [attempt_id for attempt_id, _ in dispatch.attempts]
 
     @precondition(lambda self: self.driver.unanswered)
-    @rule(data=st.data(), accepted=st.booleans())
-    def answer(self, data, accepted):
+    @rule(data=st.data(), answer=st.sampled_from(["accepted", 404, 401, 500, None]))
+    def answer(self, data, answer):
         dispatch_id = data.draw(st.sampled_from(self.driver.unanswered))
-        self.driver.accept(dispatch_id) if accepted else self.driver.reject(dispatch_id)
+        self.driver.accept(dispatch_id) if answer == "accepted" else self.driver.reject(dispatch_id, answer)
 
     @precondition(lambda self: self.results)
     @rule(data=st.data(), outcome=st.sampled_from(Outcome), seconds=st.sampled_from([None, 0.0, 0.001, 1.0, 1e5]),

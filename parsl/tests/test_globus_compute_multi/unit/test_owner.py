@@ -1,0 +1,107 @@
+"""The owner's thread when the scheduler has a bug, and small parts of the threads around it."""
+from __future__ import annotations
+
+import time
+from concurrent.futures import Future
+
+import pytest
+
+from parsl.executors.globus_compute_multi.compute.backoff import (
+    LONGEST_SECONDS,
+    Backoff,
+)
+from parsl.executors.globus_compute_multi.compute.governor import Governor
+from parsl.executors.globus_compute_multi.compute.matching import Matcher
+from parsl.executors.globus_compute_multi.compute.messages import NewTask
+from parsl.executors.globus_compute_multi.compute.result_stream import (
+    connection_parameters,
+)
+from parsl.executors.globus_compute_multi.errors import (
+    SchedulerCrashed,
+    TaskNotCompleted,
+)
+from parsl.executors.globus_compute_multi.observe.runlog import RunLog
+from parsl.executors.globus_compute_multi.owner import Owner
+from parsl.executors.globus_compute_multi.resolver import Resolver
+from parsl.executors.globus_compute_multi.scheduling.events import TaskSubmitted
+from parsl.executors.globus_compute_multi.scheduling.pool import EndpointSpec
+from parsl.executors.globus_compute_multi.scheduling.queueing import AheadRule
+from parsl.executors.globus_compute_multi.scheduling.scheduler import (
+    Scheduler,
+    Settings,
+)
+
+pytestmark = pytest.mark.local
+
+
+class Broken(Scheduler):
+    """Crashes at its third task."""
+
+    def handle(self, event):
+        if isinstance(event, TaskSubmitted) and event.task_id == 3:
+            raise RuntimeError("a bug")
+        return super().handle(event)
+
+
+class NoDispatcher:
+    """Has never room for a submission, so that tasks stay pending."""
+
+    def capacity(self, under_way):
+        return False
+
+
+@pytest.fixture
+def make_owner(tmp_path):
+    def make(scheduler):
+        resolver, log = Resolver(), RunLog(tmp_path / "run.jsonl")
+        owner = Owner(scheduler=scheduler([EndpointSpec("a", 1)], Settings(AheadRule(None), None)), matcher=Matcher("s"),
+                      governor=Governor(None, 1.0), resolver=resolver, run_log=log, endpoint_ids={"a": "id"})
+        log.start()
+        resolver.start()
+        owner.start(NoDispatcher(), None)
+        ends.append((owner, resolver, log))
+        return owner
+
+    ends = []
+    yield make
+    for owner, resolver, log in ends:
+        assert owner.shut_down(10) and resolver.join(10) and log.stop(10)
+
+
+def post(owner, task_id):
+    future = Future()
+    owner.post(NewTask(task_id, "app", 1, 0.0, b"", future))
+    return future
+
+
+def test_a_bug_in_the_scheduler_fails_all_tasks_those_that_come_later_too(make_owner):
+    owner = make_owner(Broken)
+    for future in [post(owner, task_id) for task_id in range(1, 6)]:
+        error = future.exception(10)
+        assert isinstance(error, SchedulerCrashed) and "a bug" in str(error)
+
+
+def test_shutdown_does_not_wait_behind_what_was_posted_before_it_and_loses_nothing(make_owner):
+    owner = make_owner(Scheduler)
+    futures = [post(owner, task_id) for task_id in range(1, 5001)]
+    assert owner.shut_down(30)
+    deadline = time.monotonic() + 30
+    for future in futures:
+        assert isinstance(future.exception(deadline - time.monotonic()), TaskNotCompleted)
+
+
+def test_back_off_grows_with_jitter_and_respects_the_services_wish():
+    backoff = Backoff()
+    for step in range(10):
+        longest = min(0.5 * 2 ** step, LONGEST_SECONDS)
+        assert longest / 2 <= backoff.next() <= longest
+    assert backoff.next(at_least=1000.0) == 1000.0
+    backoff.reset()
+    assert backoff.next() <= 0.5
+
+
+def test_the_brokers_port_can_be_replaced_and_connecting_has_an_end():
+    parameters = connection_parameters("amqps://user:secret@host:5671/vhost", 443)
+    assert (parameters.host, parameters.port) == ("host", 443)
+    assert parameters.socket_timeout and parameters.stack_timeout
+    assert connection_parameters("amqps://user:secret@host:5671/vhost", None).port == 5671
