@@ -29,7 +29,7 @@ help: ## list the targets (the default)
 	@echo '  RABBITMQ_URL       a broker to use, amqp://user:password@host:port/, instead of a private one'
 	@echo '  LOCAL_GC_AGENT_PYTHON  Python of another virtual environment that has the endpoint agent (.venv-agents/bin/python)'
 	@echo '  K                  test-parsl: the tests to run, as for pytest -k (what upstream runs with Globus Compute)'
-	@echo '  ARGS               compute, demo: arguments for the program'
+	@echo '  ARGS               compute, demo, bench-localhost: arguments for the program'
 
 .PHONY: venv
 venv: ## the client's virtual environment, .venv
@@ -54,6 +54,10 @@ compute: fork agents rabbitmq ## Globus Compute on localhost, in the foreground 
 .PHONY: demo
 demo: fork agents rabbitmq ## a workflow over the standard library's sources on three endpoints on localhost
 	@$(BIN)/python demo/stdlib_survey.py $(ARGS)
+
+.PHONY: bench-localhost
+bench-localhost: fork agents rabbitmq ## times a few workloads on three endpoints on localhost, with the service's limits on
+	@$(BIN)/python benchmarks/localhost.py $(ARGS)
 
 .PHONY: lint
 lint: fork ## flake8, isort and mypy, set as upstream has them

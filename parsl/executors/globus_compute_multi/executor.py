@@ -227,7 +227,8 @@ class GlobusComputeMultiExecutor(ParslExecutor, RepresentationMixin):
             self._start_threads(client, governor, runner_id)
         except BaseException:
             with self._lock:
-                self._state = "not started"
+                if self._state == "starting":
+                    self._state = "not started"
             raise
         for status in statuses:
             self._owner.post(status)

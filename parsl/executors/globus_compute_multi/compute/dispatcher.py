@@ -121,12 +121,15 @@ class Dispatcher:
         try:
             while True:
                 submission = self._jobs.get()
-                if submission is None or self._stopping.is_set():
+                if submission is None:
                     return
+                if self._stopping.is_set():
+                    self._governor.ended()  # its permit goes back unused; other executors may share the governor
+                    continue
                 try:
                     self._post(self._deliver(service, submission))
                 except Stopped:
-                    return
+                    pass
                 except Exception as e:
                     # whatever it was, the tasks must not wait for an answer that cannot come
                     logger.exception("Submission %d ended with an unexpected error", submission.dispatch_id)

@@ -1,14 +1,21 @@
 """The owner's thread when the scheduler has a bug, and small parts of the threads around it."""
 from __future__ import annotations
 
+import threading
 import time
 from concurrent.futures import Future
 
 import pytest
+from globus_compute_sdk import Client
+from globus_sdk import AccessTokenAuthorizer
 
 from parsl.executors.globus_compute_multi.compute.backoff import (
     LONGEST_SECONDS,
     Backoff,
+)
+from parsl.executors.globus_compute_multi.compute.dispatcher import (
+    Dispatcher,
+    Submission,
 )
 from parsl.executors.globus_compute_multi.compute.governor import Governor
 from parsl.executors.globus_compute_multi.compute.matching import Matcher
@@ -88,6 +95,20 @@ def test_shutdown_does_not_wait_behind_what_was_posted_before_it_and_loses_nothi
     deadline = time.monotonic() + 30
     for future in futures:
         assert isinstance(future.exception(deadline - time.monotonic()), TaskNotCompleted)
+
+
+def test_a_permit_of_a_submission_that_shutdown_overtakes_goes_back():
+    governor, stopping = Governor(1, 1000.0), threading.Event()
+    client = Client(authorizer=AccessTokenAuthorizer("token"), do_version_check=False, local_compute_services=True)
+    dispatcher = Dispatcher(client=client, runner_id="", session="s", governor=governor, post=None, on_task_group=None, stopping=stopping)
+    assert governor.try_submission()
+    assert governor.submission_wait() == float("inf")  # until it ends
+    stopping.set()
+    dispatcher.send(Submission(1, "id", ()))
+    dispatcher.start()
+    dispatcher.stop()
+    assert dispatcher.join(10)
+    assert governor.submission_wait() < float("inf")
 
 
 def test_back_off_grows_with_jitter_and_respects_the_services_wish():
