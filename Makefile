@@ -11,8 +11,8 @@ REQUIREMENTS := requirements.txt localhost-requirements.txt demo-requirements.tx
 SOURCES := setup.py $(wildcard parsl tools test_configs demo benchmarks docs)
 TYPED := $(wildcard tools test_configs demo benchmarks)
 
-# What upstream selects for its own GlobusComputeExecutor. Root may write anywhere, so tests of permissions cannot pass for it.
-K ?= not shared_fs and not issue_3620 and not staging_required and not cleannet$(ROOT_DESELECTS)
+# What upstream selects for its own GlobusComputeExecutor, and test_file_apps, whose staging works here. Root may write anywhere, so tests of permissions cannot pass for it.
+K ?= (not shared_fs and not issue_3620 and not staging_required and not cleannet$(ROOT_DESELECTS)) or test_file_apps
 ROOT_DESELECTS := $(if $(filter 0,$(shell id -u)), and not unix_filesystem_permissions_required)
 
 # Explicit file names, because Parsl's conftest ignores every folder called "integration". Each group in a process of its own: Parsl's
@@ -26,7 +26,7 @@ help: ## list the targets (the default)
 	@echo
 	@echo 'Settings, given as make NAME=value or in the environment:'
 	@echo '  PYTHON             Python 3.10 or newer for the virtual environments, client and agents (python3)'
-	@echo '  RABBITMQ_URL       a broker to use, amqp://user:password@host:port/, instead of a private one'
+	@echo '  RABBITMQ_URL       compute, demo: a broker to use, amqp://user:password@host:port/, instead of a private one'
 	@echo '  LOCAL_GC_AGENT_PYTHON  Python of another virtual environment that has the endpoint agent (.venv-agents/bin/python)'
 	@echo '  K                  test-parsl: the tests to run, as for pytest -k (what upstream runs with Globus Compute)'
 	@echo '  ARGS               compute, demo, bench-localhost: arguments for the program'
@@ -75,6 +75,9 @@ test-unit: fork ## tests that start no service
 	$(PYTEST) $(ROOT)/test_configs/tests/unit
 	$(PYTEST) $(ROOT)/demo/tests/test_*.py
 	$(PYTEST) --config=local $(NEW_TESTS)/unit
+
+# Some tests restart the broker, or look at its processes: always a private one.
+test-integration test-parsl: export RABBITMQ_URL =
 
 .PHONY: test-integration
 test-integration: fork agents rabbitmq ## tests with real endpoint agents and a real RabbitMQ on localhost

@@ -11,11 +11,10 @@ import tempfile
 import time
 from typing import Any, Callable, List
 
-from parsl.config import Config
-
 import parsl
 from local_globus_compute import LocalEndpoint, LocalGlobusCompute
 from local_globus_compute.service.admin import busiest_window
+from parsl.config import Config
 from parsl.executors.globus_compute_multi import Endpoint, GlobusComputeMultiExecutor
 
 THREADS = {"alpha": 1, "beta": 2, "gamma": 8}

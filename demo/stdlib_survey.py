@@ -19,12 +19,12 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, TypeVar
 
-from parsl.app.app import python_app
-from parsl.config import Config
 from rich.console import Console
 
 import parsl
 from local_globus_compute import LocalComputeError, LocalEndpoint, LocalGlobusCompute
+from parsl.app.app import python_app
+from parsl.config import Config
 from parsl.executors.globus_compute_multi import Endpoint, GlobusComputeMultiExecutor
 from parsl.executors.globus_compute_multi.errors import GlobusComputeMultiError
 from parsl.executors.globus_compute_multi.observe.replay import (

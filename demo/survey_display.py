@@ -10,13 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from parsl.dataflow.errors import DependencyError
 from rich import box
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 
+from parsl.dataflow.errors import DependencyError
 from parsl.executors.globus_compute_multi.observe.replay import (
     EndpointState,
     RunState,

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 from parsl.config import Config
-
 from parsl.executors.globus_compute_multi import Endpoint, GlobusComputeMultiExecutor
 
 _here = str(Path(__file__).resolve().parent)

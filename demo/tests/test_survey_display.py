@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from parsl.dataflow.errors import DependencyError
 from rich.console import Console, RenderableType
 
+from parsl.dataflow.errors import DependencyError
 from parsl.executors.globus_compute_multi.observe.replay import RunState, replay
 from stdlib_survey import draw_up, merge, survey_file
 from survey_display import (

@@ -6,7 +6,7 @@ Only the *hosted* part is stood in for, by :mod:`local_globus_compute.service`. 
 Where to find what:
 
 * ``local``: what users call; it talks to ``supervisor``, a process that owns a ``deployment`` and outlives no user
-* ``broker``, ``given_broker``, ``service_process``, ``agents``: the processes of a deployment; ``processes``: how none is lost
+* ``broker``, ``service_process``, ``agents``: the processes of a deployment; ``processes``: how none is lost
 * ``endpoint``, ``agent_files``: what a user says about an endpoint, and the agent's configuration files made from it
 * ``client``: the SDK client of the local service
 """

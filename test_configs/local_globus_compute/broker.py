@@ -19,7 +19,7 @@ from local_globus_compute.processes import end, spawn, wait_until
 DEBIAN_PROGRAMS = Path("/usr/lib/rabbitmq/bin")  # those in /usr/sbin are wrappers that insist on another user
 
 THREE_WAYS = """Globus Compute on localhost needs RabbitMQ; give it one in any of these ways:
-  1. install it where it is found (apt install rabbitmq-server, or brew install rabbitmq with its sbin on PATH); no service needs to run;
+  1. install it where it is found (apt install rabbitmq-server, or any installation with its sbin on PATH); no service needs to run;
   2. set RABBITMQ_URL=amqp://user:password@host:port/vhost to use a broker that runs already;
   3. run "make rabbitmq" in the repository (Debian and Ubuntu, as root or with sudo)."""
 

@@ -111,20 +111,20 @@ class LocalGlobusCompute:
         if self._directory is not None:
             raise LocalComputeError("This local Globus Compute has been started already; make another one.")
         program = find_agent_program(self._agent_python)
-        self._directory = self._make_directory()
-        settings = Settings(
-            agent_program=str(program),
-            tasks_tmp=str(self._tasks_tmp),
-            limits=asdict(self._limits),
-            admin_token=self._admin_token,
-            user=self._user,
-            rabbitmq_url=self._rabbitmq_url,
-        )
-        # Engines make sockets in it, whose paths are limited to about 100 bytes; so not in a folder whose path may be longer.
-        self._tasks_tmp = Path(tempfile.mkdtemp(prefix=f"local-gc-{self._owner}-", dir="/tmp"))
-        self._log = open(self._directory / "supervisor.log", "w+", encoding="utf-8")
         atexit.register(self.close)
         try:
+            self._directory = self._make_directory()
+            # Engines make sockets in it, whose paths are limited to about 100 bytes; so not in a folder whose path may be longer.
+            self._tasks_tmp = Path(tempfile.mkdtemp(prefix=f"local-gc-{self._owner}-", dir="/tmp"))
+            settings = Settings(
+                agent_program=str(program),
+                tasks_tmp=str(self._tasks_tmp),
+                limits=asdict(self._limits),
+                admin_token=self._admin_token,
+                user=self._user,
+                rabbitmq_url=self._rabbitmq_url,
+            )
+            self._log = open(self._directory / "supervisor.log", "w+", encoding="utf-8")
             self._supervisor = self._spawn_supervisor(self._directory)
             answer = self._request(
                 "start",
@@ -146,23 +146,15 @@ class LocalGlobusCompute:
             return
         atexit.unregister(self.close)
         supervisor, self._supervisor = self._supervisor, None
-        if supervisor is None or self._log is None or self._directory is None:
-            return
-        assert supervisor.stdin is not None and supervisor.stdout is not None
-        with contextlib.suppress(BrokenPipeError):  # it has ended already
-            supervisor.stdin.close()  # with which it ends everything, even if we are interrupted now
-        try:
-            supervisor.wait(_CLOSE_SECONDS)
-        except subprocess.TimeoutExpired:
-            supervisor.kill()  # at which the kernel tells the others
-            supervisor.wait()
-        supervisor.stdout.close()
+        log, self._log = self._log, None
+        status = 0 if supervisor is None else _end(supervisor)
         for folder in self._temporary_folders:
             _remove(folder)
-        with self._log as log:
-            if supervisor.returncode != 0:
-                log.seek(0)
-                raise LocalComputeError(f"The local Globus Compute did not end well (status {supervisor.returncode}).\n{log.read()}")
+        if log is not None:
+            with log:
+                if status != 0:
+                    log.seek(0)
+                    raise LocalComputeError(f"The local Globus Compute did not end well (status {status}).\n{log.read()}")
 
     def __enter__(self) -> LocalGlobusCompute:
         return self.start()
@@ -313,6 +305,20 @@ class LocalGlobusCompute:
 
     def _not_started(self) -> LocalComputeError:
         return LocalComputeError("The local Globus Compute does not run: use it in a with statement, or call start() first.")
+
+
+def _end(supervisor: subprocess.Popen[str]) -> int:
+    """End the supervisor, which ends everything, and return its exit status."""
+    assert supervisor.stdin is not None and supervisor.stdout is not None
+    with contextlib.suppress(BrokenPipeError):  # it has ended already
+        supervisor.stdin.close()  # with which it ends everything, even if we are interrupted now
+    try:
+        supervisor.wait(_CLOSE_SECONDS)
+    except subprocess.TimeoutExpired:
+        supervisor.kill()  # at which the kernel tells the others
+        supervisor.wait()
+    supervisor.stdout.close()
+    return supervisor.returncode
 
 
 def _remove(folder: Path) -> None:

@@ -15,7 +15,7 @@ class Endpoint:
     Parameters
     ----------
     id : str
-        Endpoint ID, as ``globus-compute-endpoint list`` shows it.
+        Endpoint ID, as ``globus-compute-endpoint start`` prints it.
     name : str, optional
         Name in logs and messages, unique in an executor. Default: the first eight characters of the ID.
     threads : int, optional
@@ -38,7 +38,7 @@ class Endpoint:
         try:
             object.__setattr__(self, "id", str(uuid.UUID(str(self.id))))
         except ValueError:
-            raise EndpointConfigurationError(f"endpoint {self.id!r} is not a UUID; 'globus-compute-endpoint list' shows the IDs") from None
+            raise EndpointConfigurationError(f"endpoint {self.id!r} is not a UUID; 'globus-compute-endpoint start' prints it") from None
         if self.name is None:
             object.__setattr__(self, "name", self.id[:8])
         elif not isinstance(self.name, str) or not self.name:

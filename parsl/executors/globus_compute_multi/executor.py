@@ -12,13 +12,10 @@ from pathlib import Path
 from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple, Union
 
 import typeguard
+
 from parsl.data_provider.staging import Staging
 from parsl.errors import OptionalModuleMissing
 from parsl.executors.base import ParslExecutor
-from parsl.monitoring.radios.base import RadioConfig
-from parsl.serialize import pack_apply_message
-from parsl.utils import RepresentationMixin
-
 from parsl.executors.globus_compute_multi.endpoint import (
     Endpoint,
     check_count,
@@ -39,6 +36,9 @@ from parsl.executors.globus_compute_multi.scheduling.scheduler import (
     Scheduler,
     Settings,
 )
+from parsl.monitoring.radios.base import RadioConfig
+from parsl.serialize import pack_apply_message
+from parsl.utils import RepresentationMixin
 
 try:
     import globus_sdk
@@ -85,8 +85,8 @@ BATCH_BYTES = 10_000_000
 #: Endpoints whose status ``start`` asks for; the others are asked later, so that a large pool does not use up the request budget at once.
 _CHECKED_AT_START = 10
 
-_HOW_TO_LOG_IN = ("Run 'globus-compute-endpoint login' (or, in Python, globus_compute_sdk.Client().app.login()) once, "
-                  "or set GLOBUS_COMPUTE_CLIENT_ID and GLOBUS_COMPUTE_CLIENT_SECRET.")
+_HOW_TO_LOG_IN = ("Run globus_compute_sdk.Client().app.login() in Python once (or 'globus-compute-endpoint login', where the agent is "
+                  "installed), or set GLOBUS_COMPUTE_CLIENT_ID and GLOBUS_COMPUTE_CLIENT_SECRET.")
 
 #: Seconds that ``start`` waits for the request budget, if other programs of the user have used it up.
 _BUDGET_PATIENCE = 60.0
@@ -345,7 +345,7 @@ class GlobusComputeMultiExecutor(ParslExecutor, RepresentationMixin):
             answer = _ask(governor, f"ask for the status of endpoint {endpoint.name} ({endpoint.id})", service.endpoint_status, endpoint.id)
         except _Refused as e:
             raise UnknownEndpoint(f"Globus Compute does not know endpoint {endpoint.name} ({endpoint.id}), or you may not use it ({e}). "
-                                  "'globus-compute-endpoint list' on its machine shows its ID.") from e
+                                  "'globus-compute-endpoint start' on its machine prints its ID.") from e
         online = answer["status"] == "online"
         if not online:
             logger.warning("Endpoint %s (%s) is offline; it gets no tasks until it is back", endpoint.name, endpoint.id)

@@ -7,14 +7,13 @@ import threading
 from concurrent.futures import Future
 from typing import Any, List, Optional, Tuple, Union
 
-from parsl.serialize import deserialize
-
 from parsl.executors.globus_compute_multi.compute.envelope import ResultMessage
 from parsl.executors.globus_compute_multi.errors import (
     ResultNotReadable,
     ResultTooLarge,
 )
 from parsl.executors.globus_compute_multi.scheduling.events import Outcome
+from parsl.serialize import deserialize
 
 logger = logging.getLogger(__name__)
 

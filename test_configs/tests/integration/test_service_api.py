@@ -226,7 +226,7 @@ def test_requests_of_all_routes_count_together(service):
 
 
 def test_the_sdk_sees_a_refusal_as_its_own_error_and_gets_in_after_waiting(service):
-    service.admin.set_limits(Limits(requests=2, window_seconds=1))
+    service.admin.set_limits(Limits(requests=2, window_seconds=4))
     client = LocalClient(service.url, TOKENS[USER])
     since = service.admin.requests()[-1].number
     for _ in range(5):

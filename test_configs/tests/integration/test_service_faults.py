@@ -159,7 +159,7 @@ def test_a_lost_result_is_known_to_the_service_only(service, case, admin):
 
 
 def test_a_late_result_comes_after_those_that_came_later(case, admin):
-    admin.add_fault("late_result", endpoint_id=case.child, count=1, seconds=3)
+    admin.add_fault("late_result", endpoint_id=case.child, count=1, seconds=8)
     case.answer(0, 1)
     assert case.received(2) == [1, 0]
 

@@ -64,7 +64,7 @@ def test_a_child_has_an_id_and_a_status_of_its_own(compute, executor, admin):
     details = client._compute_web_client.v2.get_task(future.task_id)["details"]
     child = details["endpoint_id"]
     assert child != compute.endpoint_ids["alpha"]
-    assert client.get_endpoint_status(child)["details"]["total_workers"] == 2
+    until(lambda: client.get_endpoint_status(child)["details"].get("total_workers") == 2, "2 workers in the child's status")
     assert set(client.get_endpoint_status(compute.endpoint_ids["alpha"])["details"]) == {"heartbeat_period"}
 
 

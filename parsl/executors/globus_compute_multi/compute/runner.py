@@ -41,6 +41,7 @@ def globus_compute_multi_runner(attempt: str, packed: str, limit: int) -> dict:
 
     try:
         import dill
+
         import parsl.version
         from parsl.app.errors import RemoteExceptionWrapper
         from parsl.serialize import serialize, unpack_apply_message

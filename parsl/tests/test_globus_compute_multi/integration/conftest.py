@@ -10,10 +10,10 @@ from pathlib import Path
 
 import psutil
 import pytest
-from parsl.config import Config
-from parsl.dataflow.dflow import DataFlowKernel
 
 from local_globus_compute import Limits, LocalEndpoint, LocalGlobusCompute
+from parsl.config import Config
+from parsl.dataflow.dflow import DataFlowKernel
 from parsl.executors.globus_compute_multi import Endpoint, GlobusComputeMultiExecutor
 from parsl.executors.globus_compute_multi.observe.replay import read_log, replay
 

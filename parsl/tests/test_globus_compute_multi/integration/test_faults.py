@@ -4,8 +4,8 @@ from __future__ import annotations
 import time
 
 import pytest
-from parsl.app.app import python_app
 
+from parsl.app.app import python_app
 from parsl.executors.globus_compute_multi.compute.service import Service
 from parsl.executors.globus_compute_multi.errors import EndpointsFailed
 from parsl.executors.globus_compute_multi.observe.replay import read_log

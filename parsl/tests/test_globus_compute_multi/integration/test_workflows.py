@@ -9,14 +9,14 @@ import time
 from collections import Counter
 
 import pytest
+
+from local_globus_compute import Limits
+from local_globus_compute.service.admin import busiest_window
 from parsl.app.app import bash_app, join_app, python_app
 from parsl.app.errors import BashExitFailure
 from parsl.config import Config
 from parsl.data_provider.files import File
 from parsl.dataflow.dflow import DataFlowKernel
-
-from local_globus_compute import Limits
-from local_globus_compute.service.admin import busiest_window
 from parsl.executors.globus_compute_multi import Endpoint
 from parsl.executors.globus_compute_multi.errors import (
     EndpointsFailed,

@@ -9,10 +9,10 @@ import pytest
 import typeguard
 from globus_compute_sdk import Client
 from globus_sdk import AccessTokenAuthorizer
-from parsl.errors import OptionalModuleMissing
-from parsl.executors.errors import InvalidResourceSpecification
 
 import parsl.executors.globus_compute_multi.executor as module
+from parsl.errors import OptionalModuleMissing
+from parsl.executors.errors import InvalidResourceSpecification
 from parsl.executors.globus_compute_multi import Endpoint, GlobusComputeMultiExecutor
 from parsl.executors.globus_compute_multi.errors import (
     EndpointConfigurationError,

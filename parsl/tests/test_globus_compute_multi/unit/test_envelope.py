@@ -11,9 +11,8 @@ import pytest
 from globus_compute_common.messagepack import pack
 from globus_compute_common.messagepack.message_types import Result
 from globus_compute_sdk.serialize import JSONData
-from parsl.app.errors import RemoteExceptionWrapper, wrap_error
-from parsl.serialize import deserialize, pack_apply_message
 
+from parsl.app.errors import RemoteExceptionWrapper, wrap_error
 from parsl.executors.globus_compute_multi.compute import runner
 from parsl.executors.globus_compute_multi.compute.envelope import (
     decode_result,
@@ -22,6 +21,7 @@ from parsl.executors.globus_compute_multi.compute.envelope import (
 )
 from parsl.executors.globus_compute_multi.compute.matching import HOLD_SECONDS, Matcher
 from parsl.executors.globus_compute_multi.scheduling.events import Outcome
+from parsl.serialize import deserialize, pack_apply_message
 
 pytestmark = pytest.mark.local
 

@@ -5,9 +5,8 @@ import threading
 from concurrent.futures import Future
 
 import pytest
-from parsl.app.errors import RemoteExceptionWrapper
-from parsl.serialize import serialize
 
+from parsl.app.errors import RemoteExceptionWrapper
 from parsl.executors.globus_compute_multi.compute.envelope import ResultMessage
 from parsl.executors.globus_compute_multi.errors import (
     ResultNotReadable,
@@ -15,6 +14,7 @@ from parsl.executors.globus_compute_multi.errors import (
 )
 from parsl.executors.globus_compute_multi.resolver import Resolver
 from parsl.executors.globus_compute_multi.scheduling.events import Outcome
+from parsl.serialize import serialize
 
 pytestmark = pytest.mark.local
 
