@@ -182,7 +182,7 @@ class Owner:
     def _take(self, message: Message) -> None:
         now = time.monotonic()
         if isinstance(message, NewTask):
-            self._ledger[message.task_id] = (message.future, message.packed, f"task {message.task_id} ({message.app})")
+            self._enter(message)
             self._handle(TaskSubmitted(now, message.task_id, message.app, wire_size(message.packed), message.cores, message.priority))
         elif isinstance(message, ResultArrived):
             attempt_id = self._matcher.match(message.message, now)
@@ -200,6 +200,9 @@ class Owner:
             self._handle(DispatchRejected(now, message.dispatch_id, message.reason, message.http_status))
         elif isinstance(message, StatusAnswered):
             self._handle(StatusReceived(now, message.endpoint, message.online, message.child_id, message.workers, message.pending))
+
+    def _enter(self, task: NewTask) -> None:
+        self._ledger[task.task_id] = (task.future, task.packed, f"task {task.task_id} ({task.app})")
 
     def _take_result(self, now: float, attempt_id: str, result: ResultMessage) -> None:
         self._handle(ResultReceived(now, attempt_id, result.outcome, result.run_seconds, result.child_id, result.message, result, result.info))
@@ -232,7 +235,7 @@ class Owner:
             ending = self._shutting_down.is_set()
             for message in self._left_over():
                 if isinstance(message, NewTask):
-                    self._ledger[message.task_id] = (message.future, message.packed, f"task {message.task_id} ({message.app})")
+                    self._enter(message)
                     self._fail_crashed(message.task_id, cause)
             if ending:
                 return

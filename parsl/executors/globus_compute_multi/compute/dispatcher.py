@@ -5,6 +5,7 @@ import logging
 import queue
 import threading
 import time
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any, Callable, ContextManager, List, Optional, Tuple
 
@@ -141,7 +142,9 @@ class Dispatcher:
         """Send until the service has answered; the first try's permit is held already."""
         arguments = [encode_arguments(self._session, attempt_id, packed) for attempt_id, packed in submission.tasks]
         backoff, failures = Backoff(), 0
-        permit: ContextManager[None] = _Held(self._governor)
+        held = ExitStack()
+        held.callback(self._governor.ended)
+        permit: ContextManager[Any] = held
         while True:
             try:
                 with permit:
@@ -172,16 +175,3 @@ class Dispatcher:
             self._on_task_group(task_group_id)
         attempt_ids = (attempt_id for attempt_id, _ in submission.tasks)
         return DispatchAnswered(submission.dispatch_id, tuple(zip(task_ids, attempt_ids)))
-
-
-class _Held:
-    """The permit that the owner has taken, as a context."""
-
-    def __init__(self, governor: Governor) -> None:
-        self._governor = governor
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, *exc: Any) -> None:
-        self._governor.ended()

@@ -46,7 +46,6 @@ class Governor:
         self._open = 0
         self._ended: Deque[float] = deque()
         self._last_submission = float("-inf")
-        self._last_status = float("-inf")
 
     @property
     def requests_per_second(self) -> Optional[float]:
