@@ -1,5 +1,23 @@
 """One Parsl executor over many Globus Compute endpoints."""
-from parsl.executors.globus_compute_multi.endpoint import Endpoint
+from parsl.executors.globus_compute_multi.endpoint import Endpoint, ThreadClass
 from parsl.executors.globus_compute_multi.executor import GlobusComputeMultiExecutor
+from parsl.executors.globus_compute_multi.scheduling.policy import (
+    Cheapest,
+    EarliestFinish,
+    LeastLoaded,
+    Policy,
+    Random,
+    RoundRobin,
+)
 
-__all__ = ["Endpoint", "GlobusComputeMultiExecutor"]
+__all__ = [
+    "Cheapest",
+    "EarliestFinish",
+    "Endpoint",
+    "GlobusComputeMultiExecutor",
+    "LeastLoaded",
+    "Policy",
+    "Random",
+    "RoundRobin",
+    "ThreadClass",
+]

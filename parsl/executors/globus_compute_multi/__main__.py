@@ -13,7 +13,7 @@ from parsl.executors.globus_compute_multi.observe.replay import (
     replay,
 )
 
-_HEADINGS = ("endpoint", "threads", "cores", "state", "running", "ahead", "done", "failed", "busy")
+_HEADINGS = ("endpoint", "threads x cores", "state", "running", "ahead", "done", "failed", "busy")
 
 
 def main(arguments: Optional[List[str]] = None) -> int:
@@ -48,12 +48,13 @@ def summary(state: RunState) -> str:
     """A run in a few lines: its tasks, and a table of its endpoints; ``busy`` is the seconds that functions ran there."""
     rows = [_HEADINGS]
     for e in state.endpoints.values():
-        rows.append((e.name, str(e.threads), str(e.cores), "online" if e.online else "offline", str(len(e.running)), str(len(e.ahead)),
-                     str(e.done), str(e.failed), f"{e.busy_seconds:.1f} s"))
+        threads = " + ".join(f"{c.count} x {c.cores}" for c in e.classes)
+        rows.append((e.name, threads, "online" if e.online else "offline", str(len(e.running)), str(len(e.ahead)), str(e.done), str(e.failed),
+                     f"{e.busy_seconds:.1f} s"))
     widths = [max(len(row[i]) for row in rows) for i in range(len(_HEADINGS))]
     table = ["  ".join([row[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(row[1:], widths[1:]))]) for row in rows]
     seconds = 0.0 if state.began is None or state.ended is None else state.ended - state.began
-    counts = ", ".join(f"{state.count(s)} {s}" for s in ("pending", "dispatched", "done", "failed"))
+    counts = ", ".join(f"{state.count(s)} {s}" for s in ("pending", "waiting", "dispatched", "done", "failed"))
     return "\n".join([f"{len(state.tasks)} tasks in {seconds:.1f} s: {counts}", *table])
 
 

@@ -33,7 +33,15 @@ class TaskNotCompleted(GlobusComputeMultiError):
 
 
 class NoSuchThread(GlobusComputeMultiError):
-    """No thread in the pool has the cores that the task needs."""
+    """No thread in the pool has what the task needs."""
+
+
+class FilesNotShared(GlobusComputeMultiError):
+    """The files that a task needs lie on several file systems, and no endpoint has them all."""
+
+
+class PolicyFailed(GlobusComputeMultiError):
+    """The user's policy raised for the task, or chose threads that it was not offered."""
 
 
 class EndpointsFailed(GlobusComputeMultiError):

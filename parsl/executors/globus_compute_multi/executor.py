@@ -13,38 +13,51 @@ from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple, Union
 
 import typeguard
 
+from parsl.data_provider.file_noop import NoOpFileStaging
+from parsl.data_provider.ftp import FTPInTaskStaging
+from parsl.data_provider.http import HTTPInTaskStaging
 from parsl.data_provider.staging import Staging
+from parsl.data_provider.zip import ZipFileStaging
+from parsl.dataflow.states import States
+from parsl.dataflow.taskrecord import TaskRecord
 from parsl.errors import OptionalModuleMissing
 from parsl.executors.base import ParslExecutor
-from parsl.executors.globus_compute_multi.endpoint import (
-    Endpoint,
+from parsl.executors.globus_compute_multi.arguments import (
     check_count,
-    check_endpoints,
+    check_not_negative,
+    check_positive,
+    check_uuid,
 )
+from parsl.executors.globus_compute_multi.endpoint import Endpoint, check_endpoints
 from parsl.executors.globus_compute_multi.errors import (
-    CredentialsMissing,
     EndpointConfigurationError,
     ExecutorNotRunning,
-    ServiceUnavailable,
     TaskTooLarge,
-    UnknownEndpoint,
 )
 from parsl.executors.globus_compute_multi.resources import SpecificationReader
+from parsl.executors.globus_compute_multi.scheduling.policy import (
+    EarliestFinish,
+    Policy,
+)
 from parsl.executors.globus_compute_multi.scheduling.pool import EndpointSpec
 from parsl.executors.globus_compute_multi.scheduling.queueing import AheadRule
 from parsl.executors.globus_compute_multi.scheduling.scheduler import (
     Scheduler,
     Settings,
 )
+from parsl.executors.globus_compute_multi.scheduling.threads import ClassSpec
+from parsl.executors.globus_compute_multi.workflow import (
+    Announced,
+    Left,
+    Workflow,
+)
 from parsl.monitoring.radios.base import RadioConfig
 from parsl.serialize import pack_apply_message
 from parsl.utils import RepresentationMixin
 
 try:
-    import globus_sdk
     from globus_compute_sdk import Client
 
-    from parsl.executors.globus_compute_multi.compute.backoff import Backoff
     from parsl.executors.globus_compute_multi.compute.dispatcher import Dispatcher
     from parsl.executors.globus_compute_multi.compute.envelope import (
         BATCH_OVERHEAD_BYTES,
@@ -55,18 +68,15 @@ try:
         governor_for,
     )
     from parsl.executors.globus_compute_multi.compute.matching import Matcher
-    from parsl.executors.globus_compute_multi.compute.messages import (
-        NewTask,
-        StatusAnswered,
-    )
     from parsl.executors.globus_compute_multi.compute.result_stream import ResultStream
-    from parsl.executors.globus_compute_multi.compute.service import (
-        MalformedAnswer,
-        Service,
-        explain,
-        retry_after,
+    from parsl.executors.globus_compute_multi.compute.service import Service
+    from parsl.executors.globus_compute_multi.compute.startup import (
+        first_status,
+        register_runner,
+        stored_login,
     )
     from parsl.executors.globus_compute_multi.compute.status_poller import StatusPoller
+    from parsl.executors.globus_compute_multi.messages import NewTask
     from parsl.executors.globus_compute_multi.observe.runlog import RunLog
     from parsl.executors.globus_compute_multi.owner import Owner
     from parsl.executors.globus_compute_multi.resolver import Resolver
@@ -85,12 +95,6 @@ BATCH_BYTES = 10_000_000
 #: Endpoints whose status ``start`` asks for; the others are asked later, so that a large pool does not use up the request budget at once.
 _CHECKED_AT_START = 10
 
-_HOW_TO_LOG_IN = ("Run globus_compute_sdk.Client().app.login() in Python once (or 'globus-compute-endpoint login', where the agent is "
-                  "installed), or set GLOBUS_COMPUTE_CLIENT_ID and GLOBUS_COMPUTE_CLIENT_SECRET.")
-
-#: Seconds that ``start`` waits for the request budget, if other programs of the user have used it up.
-_BUDGET_PATIENCE = 60.0
-
 #: Seconds that shutdown waits for each part.
 _SHUTDOWN_PATIENCE = 5.0
 
@@ -99,7 +103,8 @@ class GlobusComputeMultiExecutor(ParslExecutor, RepresentationMixin):
     """Runs tasks on many Globus Compute endpoints at once, as if they were one machine.
 
     Each task is given to an endpoint only when one of its threads is free (or about to be), so a busy or slow endpoint takes
-    fewer tasks, and a task never waits behind one endpoint's queue while another is idle.
+    fewer tasks, and a task never waits behind one endpoint's queue while another is idle. Tasks on which much of the workflow waits
+    go first, where Parsl's DataFlowKernel tells the executor the dependencies.
 
     Delivery is at-least-once: after a failure of endpoint or network a task may run twice; its future is completed once.
 
@@ -112,9 +117,14 @@ class GlobusComputeMultiExecutor(ParslExecutor, RepresentationMixin):
     label : str
         Name of the executor.
     threads_per_endpoint : int
-        Tasks that run at once on an endpoint that does not say.
+        Tasks that run at once on an endpoint for which no threads are given, until it has told how many workers it has.
     cores_per_thread : int
         Cores of each thread of an endpoint that does not say.
+    policy : Policy, optional
+        Which of the threads that could run a task it is given to. Default: :class:`EarliestFinish`.
+    redispatch : bool
+        Whether tasks that wait on an endpoint which is late to start (behind a batch queue, say) are started elsewhere as well, when threads
+        there have nothing else to do; the first result counts.
     failover_attempts : int
         How often a task is tried again, elsewhere if possible, after a failure that is not the app's own. Parsl's ``retries`` come on top.
     prefetch : int, optional
@@ -134,7 +144,8 @@ class GlobusComputeMultiExecutor(ParslExecutor, RepresentationMixin):
     working_dir : str, optional
         Directory for file staging.
     storage_access : list of parsl.data_provider.staging.Staging, optional
-        Staging providers. Default: Parsl's.
+        Staging providers. Default: those of Parsl's that transfer a file within the task that needs it, since a task of its own for
+        that could run on another endpoint.
     remote_monitoring_radio : RadioConfig, optional
         How tasks send their monitoring data.
 
@@ -146,6 +157,8 @@ class GlobusComputeMultiExecutor(ParslExecutor, RepresentationMixin):
         If the Globus Compute SDK is not installed.
     """
 
+    observes_tasks = True
+
     @typeguard.typechecked
     def __init__(
         self,
@@ -154,6 +167,8 @@ class GlobusComputeMultiExecutor(ParslExecutor, RepresentationMixin):
         label: str = "globus_compute_multi",
         threads_per_endpoint: int = 1,
         cores_per_thread: int = 1,
+        policy: Optional[Policy] = None,
+        redispatch: bool = True,
         failover_attempts: int = 2,
         prefetch: Optional[int] = None,
         request_limit: Optional[Tuple[int, Union[int, float]]] = (20, 10.0),
@@ -177,14 +192,16 @@ class GlobusComputeMultiExecutor(ParslExecutor, RepresentationMixin):
         self.label = label
         self.threads_per_endpoint = check_count("threads_per_endpoint", threads_per_endpoint)
         self.cores_per_thread = check_count("cores_per_thread", cores_per_thread)
-        self.failover_attempts = _check_not_negative("failover_attempts", failover_attempts)
-        self.prefetch = None if prefetch is None else _check_not_negative("prefetch", prefetch)
+        self.policy = policy if policy is not None else EarliestFinish()
+        self.redispatch = redispatch
+        self.failover_attempts = check_not_negative("failover_attempts", failover_attempts)
+        self.prefetch = None if prefetch is None else check_not_negative("prefetch", prefetch)
         self.request_limit = request_limit
         if request_limit is not None:
             check_count("request_limit[0]", request_limit[0])
-            _check_positive("request_limit[1]", request_limit[1])
-        self.status_interval = _check_positive("status_interval", status_interval)
-        self.runner_id = None if runner_id is None else _check_uuid("runner_id", runner_id)
+            check_positive("request_limit[1]", request_limit[1])
+        self.status_interval = check_positive("status_interval", status_interval)
+        self.runner_id = None if runner_id is None else check_uuid("runner_id", runner_id)
         if amqp_port is not None and not (0 < amqp_port < 65536 and not isinstance(amqp_port, bool)):
             raise EndpointConfigurationError(f"amqp_port must be a port number, not {amqp_port!r}")
         self.amqp_port = amqp_port
@@ -193,13 +210,18 @@ class GlobusComputeMultiExecutor(ParslExecutor, RepresentationMixin):
         for provider in storage_access or []:
             if not isinstance(provider, Staging):
                 raise EndpointConfigurationError(f"storage_access must be a list of staging providers, and {provider!r} is none")
-        self.storage_access = storage_access
+        self.storage_access: List[Any] = storage_access if storage_access is not None else [
+            NoOpFileStaging(), FTPInTaskStaging(), HTTPInTaskStaging(), ZipFileStaging()]
         self.remote_monitoring_radio = remote_monitoring_radio
 
         self._lock = threading.Lock()
         self._state = "not started"  # then "starting", "running", "shut down"
         self._task_ids = itertools.count(1)
-        self._specifications = SpecificationReader(label)
+        classes = [c for e in self.endpoints for c in e.thread_classes(self.threads_per_endpoint, self.cores_per_thread)]
+        self._specifications = SpecificationReader(
+            label, {str(e.name) for e in self.endpoints}, {c.config_text for c in classes if c.config_text is not None})
+        self._filesystems = {str(e.name): e.filesystem or e.id for e in self.endpoints}
+        self._workflow = Workflow(self._post_if_running)
 
     def start(self) -> None:
         """Check credentials, service and endpoints, and start the threads.
@@ -216,12 +238,12 @@ class GlobusComputeMultiExecutor(ParslExecutor, RepresentationMixin):
                 raise ExecutorNotRunning(f"executor {self.label} cannot be started: it is {self._state}; make a new one")
             self._state = "starting"
         try:
-            client = self.client if self.client is not None else _stored_login()
+            client = self.client if self.client is not None else stored_login()
             governor = governor_for(client.web_service_address, self.request_limit)
             service = Service(client)
             try:
-                runner_id = self.runner_id or _ask(governor, "register the runner function", service.register_runner)
-                statuses = [self._first_status(governor, service, endpoint) for endpoint in self.endpoints[:_CHECKED_AT_START]]
+                runner_id = self.runner_id or register_runner(governor, service)
+                statuses = [first_status(governor, service, str(endpoint.name), endpoint.id) for endpoint in self.endpoints[:_CHECKED_AT_START]]
             finally:
                 service.close()
             self._start_threads(client, governor, runner_id)
@@ -245,7 +267,9 @@ class GlobusComputeMultiExecutor(ParslExecutor, RepresentationMixin):
         ----------
         func : callable
         resource_specification : dict
-            ``cores`` (core requirement) and ``priority`` (lower runs first), both optional.
+            All optional: ``cores`` (core requirement), ``priority`` (lower runs first), ``estimated_seconds`` (run time on an endpoint of speed
+            1), ``endpoints`` (names of those that it is restricted to), ``user_endpoint_config`` (of the thread class that it is restricted to),
+            and the MPI keys ``num_nodes``, ``ranks_per_node``, ``num_ranks``, ``launcher_options``.
         args, kwargs
             Arguments of ``func``. They are packed before this returns, so they may be changed afterwards.
 
@@ -260,14 +284,17 @@ class GlobusComputeMultiExecutor(ParslExecutor, RepresentationMixin):
             Before ``start`` and after ``shutdown``.
         InvalidResourceSpecification
             Naming the key.
+        FilesNotShared
+            If its input files lie in several file-system groups.
         TaskTooLarge
             If function and arguments are more than the service takes in one submission.
         Exception
             Whatever pickling function or arguments raises.
         """
+        submission = self._workflow.take_submitted()
         requirement = self._specifications.read(resource_specification or {})
         packed = pack_apply_message(func, args, kwargs)
-        app = getattr(func, "__name__", type(func).__name__)
+        app = submission.app if submission is not None else getattr(func, "__name__", type(func).__name__)
         limit = BATCH_BYTES - BATCH_OVERHEAD_BYTES
         if wire_size(packed) > limit:
             raise TaskTooLarge(f"function and arguments of {app} take {wire_size(packed):,} bytes on the wire, and Globus Compute accepts "
@@ -279,8 +306,21 @@ class GlobusComputeMultiExecutor(ParslExecutor, RepresentationMixin):
                 raise ExecutorNotRunning(f"executor {self.label} is {self._state}; it takes no tasks")
             task_id = next(self._task_ids)
             future.parsl_executor_task_id = task_id  # type: ignore[attr-defined]
-            self._owner.post(NewTask(task_id, app, requirement.cores, requirement.priority, packed, future))
+            self._owner.post(NewTask(task_id, app, requirement, submission.node if submission is not None else None,
+                                     submission.filesystem if submission is not None else None, packed, future))
         return future
+
+    def task_state_changed(self, task_record: TaskRecord, new_state: States) -> None:
+        """Learn of the workflow; called by the DataFlowKernel, where it has hooks."""
+        self._workflow.state_changed(task_record, new_state)
+
+    def task_submitting(self, task_record: TaskRecord, try_id: int) -> None:
+        """Learn what the next ``submit`` is for; called by the DataFlowKernel, where it has hooks."""
+        self._workflow.submitting(task_record, try_id)
+
+    def _post_if_running(self, message: Union[Announced, Left]) -> None:
+        if self._state == "running":
+            self._owner.post(message)
 
     def shutdown(self) -> None:
         """Fail the tasks that are not finished, stop all threads and close the connections. Does nothing the second time."""
@@ -296,12 +336,12 @@ class GlobusComputeMultiExecutor(ParslExecutor, RepresentationMixin):
         session = uuid.uuid4().hex
         path = Path(self.log_file) if self.log_file is not None else Path(self.run_dir) / f"{self.label}.jsonl"
         endpoint_ids = {str(endpoint.name): endpoint.id for endpoint in self.endpoints}
-        specs = [EndpointSpec(str(e.name), e.threads or self.threads_per_endpoint, e.cores_per_thread or self.cores_per_thread)
-                 for e in self.endpoints]
+        specs = [self._spec(endpoint) for endpoint in self.endpoints]
         settings = Settings(
             ahead=AheadRule(governor.requests_per_second, self.prefetch),
             batch_bytes=BATCH_BYTES - BATCH_OVERHEAD_BYTES,
             failover_attempts=self.failover_attempts,
+            redispatch=self.redispatch,
             status_interval=self.status_interval,
             status_spacing=governor.status_spacing,
         )
@@ -309,21 +349,41 @@ class GlobusComputeMultiExecutor(ParslExecutor, RepresentationMixin):
         self._stopping = threading.Event()
         self._run_log = RunLog(path)
         self._resolver = Resolver()
-        self._owner = Owner(scheduler=Scheduler(specs, settings), matcher=Matcher(session), governor=governor, resolver=self._resolver,
-                            run_log=self._run_log, endpoint_ids=endpoint_ids)
+        self._owner = Owner(scheduler=Scheduler(specs, settings, self.policy), matcher=Matcher(session), governor=governor,
+                            resolver=self._resolver, run_log=self._run_log, endpoint_ids=endpoint_ids,
+                            ran_on=lambda node, endpoint: self._workflow.ran_in(node, self._filesystems[endpoint], endpoint))
         self._stream = ResultStream(client=client, governor=governor, post=self._owner.post, stopping=self._stopping,
                                     amqp_port=self.amqp_port)
         self._dispatcher = Dispatcher(client=client, runner_id=runner_id, session=session, governor=governor, post=self._owner.post,
                                       on_task_group=self._stream.consume, stopping=self._stopping)
         self._poller = StatusPoller(client=client, endpoint_ids=endpoint_ids, governor=governor, post=self._owner.post,
                                     stopping=self._stopping)
-        self._run_log.start(label=self.label, run_id=self.run_id, prefetch=self.prefetch, endpoints=[
-            {"endpoint": s.name, "id": endpoint_ids[s.name], "threads": s.threads, "cores": s.cores} for s in specs])
+        hooks = hasattr(ParslExecutor, "task_submitting")
+        if not hooks:
+            self._tell_what_lacks()
+        self._run_log.start(label=self.label, run_id=self.run_id, prefetch=self.prefetch, hooks=hooks, policy=repr(self.policy), endpoints=[
+            {"endpoint": s.name, "id": endpoint_ids[s.name], "filesystem": s.filesystem,
+             "threads": [{"cores": c.cores, "count": c.count, "config": c.config} for c in s.classes]} for s in specs])
         self._resolver.start()
         self._stream.start()
         self._dispatcher.start()
         self._poller.start()
         self._owner.start(self._dispatcher, self._poller)
+
+    def _spec(self, endpoint: Endpoint) -> EndpointSpec:
+        classes = endpoint.thread_classes(self.threads_per_endpoint, self.cores_per_thread)
+        return EndpointSpec(
+            str(endpoint.name), tuple(ClassSpec(c.cores, c.count, c.config_text) for c in classes), count_is_given=endpoint.threads_given,
+            speed=endpoint.speed, filesystem=self._filesystems[str(endpoint.name)], startup_seconds=endpoint.startup_seconds,
+            cost_per_core_hour=endpoint.cost_per_core_hour)
+
+    def _tell_what_lacks(self) -> None:
+        logger.info("Executor %s: this Parsl's DataFlowKernel has no hooks, so tasks of equal priority are first come, first served", self.label)
+        if len(set(self._filesystems.values())) > 1:
+            logger.warning(
+                "Executor %s: this Parsl's DataFlowKernel has no hooks, so a task that reads a file which another task has written may run on "
+                "an endpoint that does not have it. Restrict such tasks by 'endpoints' in parsl_resource_specification, or give endpoints that "
+                "share files the same filesystem=.", self.label)
 
     def _stop_threads(self) -> None:
         self._stopping.set()
@@ -339,73 +399,3 @@ class GlobusComputeMultiExecutor(ParslExecutor, RepresentationMixin):
         late = [part for part, done in ended.items() if not done]
         if late:
             logger.warning("Executor %s shut down; still busy, and left alone: %s", self.label, ", ".join(late))
-
-    def _first_status(self, governor: "Governor", service: "Service", endpoint: Endpoint) -> "StatusAnswered":
-        try:
-            answer = _ask(governor, f"ask for the status of endpoint {endpoint.name} ({endpoint.id})", service.endpoint_status, endpoint.id)
-        except _Refused as e:
-            raise UnknownEndpoint(f"Globus Compute does not know endpoint {endpoint.name} ({endpoint.id}), or you may not use it ({e}). "
-                                  "'globus-compute-endpoint start' on its machine prints its ID.") from e
-        online = answer["status"] == "online"
-        if not online:
-            logger.warning("Endpoint %s (%s) is offline; it gets no tasks until it is back", endpoint.name, endpoint.id)
-        return StatusAnswered(str(endpoint.name), None, online)
-
-
-class _Refused(ServiceUnavailable):
-    """The service answered 403 or 404."""
-
-
-def _ask(governor: "Governor", what: str, request: Callable[..., Any], *args: Any) -> Any:
-    """Send a request at start, and turn its failure into an error that says what to do.
-
-    Only 429 is waited out: the budget is one for all programs of the user, and others may have used it up.
-    """
-    backoff, deadline = Backoff(), time.monotonic() + _BUDGET_PATIENCE
-    while True:
-        try:
-            with governor.permit(threading.Event()):  # nobody can stop it yet
-                return request(*args)
-        except globus_sdk.GlobusAPIError as e:
-            wait = backoff.next(retry_after(e))
-            if e.http_status != 429 or time.monotonic() + wait > deadline:
-                raise _start_error(what, e) from e
-            time.sleep(wait)
-        except (globus_sdk.NetworkError, MalformedAnswer) as e:
-            raise _start_error(what, e) from e
-
-
-def _start_error(what: str, error: Exception) -> Exception:
-    reason = f"cannot {what}: {explain(error)}"
-    if not isinstance(error, globus_sdk.GlobusAPIError):
-        return ServiceUnavailable(f"{reason}. Check the network, and https://status.globus.org.")
-    if error.http_status == 401:
-        return CredentialsMissing(f"{reason}. The service does not accept the credentials. {_HOW_TO_LOG_IN}")
-    return _Refused(reason) if error.http_status in (403, 404) else ServiceUnavailable(reason)
-
-
-def _stored_login() -> "Client":
-    """The SDK's own client, provided that nobody has to be asked to log in: a workflow may run where nobody sees the question."""
-    client = Client(do_version_check=False)
-    if isinstance(client.app, globus_sdk.UserApp) and client.app.login_required():
-        raise CredentialsMissing(f"there is no login for Globus Compute. {_HOW_TO_LOG_IN}")
-    return client
-
-
-def _check_not_negative(what: str, value: int) -> int:
-    if isinstance(value, bool) or value < 0:
-        raise EndpointConfigurationError(f"{what} must be a whole number of at least 0, not {value!r}")
-    return value
-
-
-def _check_positive(what: str, value: Union[int, float]) -> float:
-    if isinstance(value, bool) or not 0 < value < float("inf"):
-        raise EndpointConfigurationError(f"{what} must be a positive number, not {value!r}")
-    return value
-
-
-def _check_uuid(what: str, value: str) -> str:
-    try:
-        return str(uuid.UUID(value))
-    except ValueError:
-        raise EndpointConfigurationError(f"{what} must be a UUID, not {value!r}") from None

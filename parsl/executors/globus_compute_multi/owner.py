@@ -1,13 +1,13 @@
 """The thread that owns the scheduler."""
 from __future__ import annotations
 
+import json
 import logging
 import queue
 import threading
 import time
 from collections import deque
-from concurrent.futures import Future
-from typing import Any, Deque, Dict, Iterator, Tuple
+from typing import Callable, Deque, Dict, Iterator
 
 from parsl.executors.globus_compute_multi.compute.dispatcher import (
     Dispatcher,
@@ -22,18 +22,21 @@ from parsl.executors.globus_compute_multi.compute.matching import Matcher
 from parsl.executors.globus_compute_multi.compute.messages import (
     DispatchAnswered,
     DispatchRefused,
-    Message,
-    NewTask,
     ResultArrived,
-    Shutdown,
     StatusAnswered,
 )
 from parsl.executors.globus_compute_multi.compute.status_poller import StatusPoller
 from parsl.executors.globus_compute_multi.errors import (
     EndpointsFailed,
     NoSuchThread,
+    PolicyFailed,
     SchedulerCrashed,
     TaskNotCompleted,
+)
+from parsl.executors.globus_compute_multi.messages import (
+    NewTask,
+    OwnerMessage,
+    Shutdown,
 )
 from parsl.executors.globus_compute_multi.observe.runlog import RunLog
 from parsl.executors.globus_compute_multi.resolver import Resolver
@@ -44,6 +47,7 @@ from parsl.executors.globus_compute_multi.scheduling.actions import (
     FailureKind,
     Log,
     QueryStatus,
+    Report,
     ResolveTask,
 )
 from parsl.executors.globus_compute_multi.scheduling.events import (
@@ -53,11 +57,14 @@ from parsl.executors.globus_compute_multi.scheduling.events import (
     ResultReceived,
     ShutdownRequested,
     StatusReceived,
+    TaskAnnounced,
+    TaskLeft,
     TaskSubmitted,
     Tick,
     TurnGranted,
 )
 from parsl.executors.globus_compute_multi.scheduling.scheduler import Scheduler
+from parsl.executors.globus_compute_multi.workflow import Announced, Left
 
 logger = logging.getLogger(__name__)
 
@@ -66,7 +73,8 @@ TICK_SECONDS = 1.0
 #: Messages taken before turns are granted again: a burst of submissions shares a request, but cannot keep threads waiting.
 _MESSAGES_A_ROUND = 1000
 
-_ERRORS = {FailureKind.IMPOSSIBLE: NoSuchThread, FailureKind.ENDPOINTS_FAILED: EndpointsFailed, FailureKind.SHUTDOWN: TaskNotCompleted}
+_ERRORS = {FailureKind.IMPOSSIBLE: NoSuchThread, FailureKind.ENDPOINTS_FAILED: EndpointsFailed, FailureKind.POLICY: PolicyFailed,
+           FailureKind.SHUTDOWN: TaskNotCompleted}
 
 
 class Owner:
@@ -83,19 +91,22 @@ class Owner:
     run_log : RunLog
     endpoint_ids : dict
         Endpoint IDs by name.
+    ran_on : callable
+        ``ran_on(node, endpoint)``: told before a task's future is completed, if its number in the DataFlowKernel is known.
     """
 
     def __init__(self, *, scheduler: Scheduler, matcher: Matcher, governor: Governor, resolver: Resolver, run_log: RunLog,
-                 endpoint_ids: Dict[str, str]) -> None:
+                 endpoint_ids: Dict[str, str], ran_on: Callable[[int, str], None]) -> None:
         self._scheduler = scheduler
         self._matcher = matcher
         self._governor = governor
         self._resolver = resolver
         self._run_log = run_log
         self._endpoint_ids = endpoint_ids
-        self._inbox: "queue.SimpleQueue[Message]" = queue.SimpleQueue()
-        self._ledger: Dict[int, Tuple[Future[Any], bytes, str]] = {}
-        self._batch: Deque[Message] = deque()
+        self._ran_on = ran_on
+        self._inbox: "queue.SimpleQueue[OwnerMessage]" = queue.SimpleQueue()
+        self._ledger: Dict[int, NewTask] = {}
+        self._batch: Deque[OwnerMessage] = deque()
         self._under_way = 0
         self._shutting_down = threading.Event()
         self._next_tick = time.monotonic()
@@ -107,7 +118,7 @@ class Owner:
         self._poller = poller
         self._thread.start()
 
-    def post(self, message: Message) -> None:
+    def post(self, message: OwnerMessage) -> None:
         """Take a message from any thread."""
         self._inbox.put(message)
 
@@ -144,14 +155,18 @@ class Owner:
         while self._batch and not self._shutting_down.is_set():
             self._take(self._batch.popleft())
         now = time.monotonic()
-        if now >= self._next_tick:
+        wake = self._scheduler.wakes_at
+        if now >= self._next_tick or (wake is not None and now >= wake):
             self._next_tick = now + TICK_SECONDS
             self._handle(Tick(now))
             for unknown in self._matcher.expire(now):
                 self._run_log.write(now, {"kind": "attempt", "attempt": None, "state": "unmatched", "task_uuid": unknown.task_uuid,
                                           "outcome": unknown.outcome.value})
-        while not self._shutting_down.is_set() and self._turn_possible(now) and self._governor.try_submission():
+        while not self._shutting_down.is_set() and self._turn_possible() and self._governor.try_submission():
+            under_way = self._under_way
             self._handle(TurnGranted(now))
+            if self._under_way == under_way:
+                self._governor.ended()  # the turn brought nothing; the permit goes back unused
 
     def _collect(self) -> None:
         try:
@@ -161,7 +176,7 @@ class Owner:
         except queue.Empty:
             pass
 
-    def _left_over(self) -> Iterator[Message]:
+    def _left_over(self) -> Iterator[OwnerMessage]:
         """All that was posted and not taken, when nothing is posted any more."""
         while self._batch:
             yield self._batch.popleft()
@@ -170,20 +185,28 @@ class Owner:
 
     def _patience(self) -> float:
         """Seconds until there is something to do if no message comes."""
-        now = time.monotonic()
-        wait = self._next_tick - now
-        if self._turn_possible(now):
+        wake = self._scheduler.wakes_at
+        wait = (self._next_tick if wake is None else min(self._next_tick, wake)) - time.monotonic()
+        if self._turn_possible():
             wait = min(wait, self._governor.submission_wait())
         return max(0.0, wait)
 
-    def _turn_possible(self, now: float) -> bool:
-        return self._dispatcher.capacity(self._under_way) and self._scheduler.wants_turn(now)
+    def _turn_possible(self) -> bool:
+        return self._dispatcher.capacity(self._under_way) and self._scheduler.wants_turn
 
-    def _take(self, message: Message) -> None:
+    def _take(self, message: OwnerMessage) -> None:
         now = time.monotonic()
         if isinstance(message, NewTask):
-            self._enter(message)
-            self._handle(TaskSubmitted(now, message.task_id, message.app, wire_size(message.packed), message.cores, message.priority))
+            self._ledger[message.task_id] = message
+            needs = message.requirement
+            self._handle(TaskSubmitted(
+                now, message.task_id, message.app, wire_size(message.packed), cores=needs.cores, priority=needs.priority, node=message.node,
+                seconds=needs.estimated_seconds, endpoints=needs.endpoints, filesystem=message.filesystem, config=needs.config_text,
+                mpi=needs.mpi or ()))
+        elif isinstance(message, Announced):
+            self._handle(TaskAnnounced(now, message.node, message.app, message.parents, message.seconds))
+        elif isinstance(message, Left):
+            self._handle(TaskLeft(now, message.node))
         elif isinstance(message, ResultArrived):
             attempt_id = self._matcher.match(message.message, now)
             if attempt_id is not None:
@@ -201,9 +224,6 @@ class Owner:
         elif isinstance(message, StatusAnswered):
             self._handle(StatusReceived(now, message.endpoint, message.online, message.child_id, message.workers, message.pending))
 
-    def _enter(self, task: NewTask) -> None:
-        self._ledger[task.task_id] = (task.future, task.packed, f"task {task.task_id} ({task.app})")
-
     def _take_result(self, now: float, attempt_id: str, result: ResultMessage) -> None:
         self._handle(ResultReceived(now, attempt_id, result.outcome, result.run_seconds, result.child_id, result.message, result, result.info))
 
@@ -216,14 +236,19 @@ class Owner:
             self._run_log.write(action.time, action.fields)
         elif isinstance(action, Dispatch):
             self._under_way += 1
-            tasks = tuple((attempt_id, self._ledger[task_id][1]) for attempt_id, task_id in action.attempts)
-            self._dispatcher.send(Submission(action.dispatch_id, self._endpoint_ids[action.endpoint], tasks))
+            tasks = tuple((attempt_id, self._ledger[task_id].packed) for attempt_id, task_id in action.attempts)
+            self._dispatcher.send(Submission(action.dispatch_id, self._endpoint_ids[action.endpoint], tasks,
+                                             None if action.config is None else json.loads(action.config), dict(action.mpi) or None))
         elif isinstance(action, ResolveTask):
-            future, _, name = self._ledger.pop(action.task_id)
-            self._resolver.resolve(future, action.payload, name)
+            task = self._ledger.pop(action.task_id)
+            if task.node is not None:
+                self._ran_on(task.node, action.endpoint)
+            self._resolver.resolve(task.future, action.payload, task.name)
         elif isinstance(action, FailTask):
-            future, _, name = self._ledger.pop(action.task_id)
-            self._resolver.fail(future, _ERRORS[action.kind](f"{name}: {action.message}"), name)
+            task = self._ledger.pop(action.task_id)
+            self._resolver.fail(task.future, _ERRORS[action.kind](f"{task.name}: {action.message}"), task.name)
+        elif isinstance(action, Report):
+            logger.error(action.message)
         elif isinstance(action, QueryStatus):
             self._poller.ask(action.endpoint, action.child_id)
 
@@ -235,7 +260,7 @@ class Owner:
             ending = self._shutting_down.is_set()
             for message in self._left_over():
                 if isinstance(message, NewTask):
-                    self._enter(message)
+                    self._ledger[message.task_id] = message
                     self._fail_crashed(message.task_id, cause)
             if ending:
                 return
@@ -245,7 +270,7 @@ class Owner:
                 pass
 
     def _fail_crashed(self, task_id: int, cause: Exception) -> None:
-        future, _, name = self._ledger.pop(task_id)
-        error = SchedulerCrashed(f"{name}: the executor's scheduler has crashed ({type(cause).__name__}: {cause}); please report it")
+        task = self._ledger.pop(task_id)
+        error = SchedulerCrashed(f"{task.name}: the executor's scheduler has crashed ({type(cause).__name__}: {cause}); please report it")
         error.__cause__ = cause
-        self._resolver.fail(future, error, name)
+        self._resolver.fail(task.future, error, task.name)

@@ -2,18 +2,22 @@
 from __future__ import annotations
 
 import logging
-import math
 from dataclasses import dataclass
-from typing import Any, Dict, Set
+from typing import Any, Collection, Dict, FrozenSet, Optional, Set, Tuple, Union
 
 from parsl.executors.errors import InvalidResourceSpecification
+from parsl.executors.globus_compute_multi.arguments import is_finite
+from parsl.executors.globus_compute_multi.endpoint import canonical_config
 
 logger = logging.getLogger(__name__)
 
 #: Keys that other Parsl executors use. A workflow that names them for another executor runs here too.
 IGNORED_KEYS = frozenset({"cpus", "memory", "disk", "gpus", "running_time_min"})
 
-KNOWN_KEYS = frozenset({"cores", "priority"})
+#: Keys that go to the endpoint as they are, where a GlobusMPIEngine reads them: those that Parsl's MPIExecutor takes.
+MPI_KEYS = frozenset({"num_nodes", "ranks_per_node", "num_ranks", "launcher_options"})
+
+KNOWN_KEYS = frozenset({"cores", "priority", "estimated_seconds", "endpoints", "user_endpoint_config"}) | MPI_KEYS
 
 
 @dataclass(frozen=True)
@@ -26,27 +30,77 @@ class Requirement:
         Cores of the thread that runs it, at least.
     priority : float
         Lower runs first.
+    estimated_seconds : float, optional
+        Run time on an endpoint of speed 1. Default: learned.
+    endpoints : frozenset of str, optional
+        Names of the endpoints that may run it. Default: any.
+    config_text : str, optional
+        ``config_text`` of the thread classes that may run it. Default: any.
+    mpi : tuple of (str, int or str), optional
+        What the endpoint is told of nodes and ranks, sorted by key. The service takes it once for a whole submission, so only tasks that
+        have the same can be submitted together.
     """
 
     cores: int = 1
     priority: float = 0.0
+    estimated_seconds: Optional[float] = None
+    endpoints: Optional[FrozenSet[str]] = None
+    config_text: Optional[str] = None
+    mpi: Optional[Tuple[Tuple[str, Union[int, str]], ...]] = None
+
+
+_NOTHING_SAID = Requirement()
 
 
 class SpecificationReader:
-    """Reads resource specifications, and says once for each key that it is ignored."""
+    """Reads resource specifications, and says once for each key that it is ignored.
 
-    def __init__(self, label: str) -> None:
+    Parameters
+    ----------
+    label : str
+        The executor's, for messages.
+    endpoint_names : collection of str
+        Endpoints that a task may name.
+    configs : collection of str
+        ``config_text`` of the pool's thread classes that have one.
+    """
+
+    def __init__(self, label: str, endpoint_names: Collection[str], configs: Collection[str]) -> None:
         self._label = label
+        self._endpoint_names = frozenset(endpoint_names)
+        self._configs = frozenset(configs)
         self._told: Set[str] = set()
 
     def read(self, specification: Dict[str, Any]) -> Requirement:
-        """Check ``specification`` and read it.
+        """Check ``specification`` and read it. It is left as it is.
 
         Raises
         ------
         InvalidResourceSpecification
             If a key is unknown or a value impossible, naming it and what is allowed.
         """
+        if not isinstance(specification, dict):
+            raise InvalidResourceSpecification(
+                set(), f"parsl_resource_specification must be a dict with keys out of {sorted(KNOWN_KEYS)}, not {specification!r}.")
+        if not specification:
+            return _NOTHING_SAID
+        self._check_keys(specification)
+        cores = specification.get("cores", 1)
+        if isinstance(cores, bool) or not isinstance(cores, int) or cores < 1:
+            raise InvalidResourceSpecification({"cores"}, f"cores must be a whole number of at least 1, not {cores!r}.")
+        priority = specification.get("priority", 0.0)
+        if not is_finite(priority):
+            raise InvalidResourceSpecification({"priority"}, f"priority must be a finite number (lower runs first), not {priority!r}.")
+        return Requirement(
+            cores=cores,
+            priority=float(priority),
+            estimated_seconds=_seconds(specification["estimated_seconds"]) if "estimated_seconds" in specification else None,
+            endpoints=self._endpoints(specification["endpoints"]) if "endpoints" in specification else None,
+            config_text=self._config(specification["user_endpoint_config"]) if "user_endpoint_config" in specification else None,
+            mpi=None if MPI_KEYS.isdisjoint(specification) else _mpi(specification),
+        )
+
+    def _check_keys(self, specification: Dict[str, Any]) -> None:
         unknown = specification.keys() - KNOWN_KEYS - IGNORED_KEYS
         if unknown:
             raise InvalidResourceSpecification(
@@ -54,10 +108,60 @@ class SpecificationReader:
         for key in (specification.keys() & IGNORED_KEYS) - self._told:
             self._told.add(key)
             logger.warning("Executor %s ignores the key %r of resource specifications", self._label, key)
-        cores = specification.get("cores", 1)
-        if isinstance(cores, bool) or not isinstance(cores, int) or cores < 1:
-            raise InvalidResourceSpecification({"cores"}, f"cores must be a whole number of at least 1, not {cores!r}.")
-        priority = specification.get("priority", 0.0)
-        if isinstance(priority, bool) or not isinstance(priority, (int, float)) or not math.isfinite(priority):
-            raise InvalidResourceSpecification({"priority"}, f"priority must be a number (lower runs first), not {priority!r}.")
-        return Requirement(cores, float(priority))
+
+    def _endpoints(self, given: Any) -> FrozenSet[str]:
+        names = (given,) if isinstance(given, str) else given
+        if not isinstance(names, (list, tuple, set, frozenset)) or not names or not all(isinstance(name, str) for name in names):
+            raise InvalidResourceSpecification(
+                {"endpoints"}, f"endpoints must be a name, or a list of at least one, out of {sorted(self._endpoint_names)}, not {given!r}.")
+        chosen = frozenset(names)
+        unknown = chosen - self._endpoint_names
+        if unknown:
+            raise InvalidResourceSpecification(
+                {"endpoints"}, f"Executor {self._label} has no endpoints named {sorted(unknown)}; it has {sorted(self._endpoint_names)}.")
+        return chosen
+
+    def _config(self, given: Any) -> Optional[str]:
+        try:
+            text = canonical_config(given)
+        except ValueError as e:
+            raise InvalidResourceSpecification({"user_endpoint_config"}, f"user_endpoint_config {e}.") from None
+        if text is not None and text not in self._configs:
+            raise InvalidResourceSpecification(
+                {"user_endpoint_config"}, f"No thread class of executor {self._label} has the user_endpoint_config {text}; "
+                f"there are {', '.join(sorted(self._configs)) or 'none that have any'}. Give an Endpoint a ThreadClass that has it.")
+        return text
+
+
+def _seconds(given: Any) -> float:
+    if not is_finite(given) or given < 0:
+        raise InvalidResourceSpecification(
+            {"estimated_seconds"}, f"estimated_seconds must be a finite number of at least 0, not {given!r}; leave it out if it is not known.")
+    return float(given)
+
+
+def _mpi(specification: Dict[str, Any]) -> Tuple[Tuple[str, Union[int, str]], ...]:
+    """Nodes and ranks, the third number worked out from the two that are given (Parsl would make a float of ranks_per_node)."""
+    given = {key: specification[key] for key in MPI_KEYS & specification.keys()}
+    for key, value in given.items():
+        if key == "launcher_options":
+            if not isinstance(value, str):
+                raise InvalidResourceSpecification({key}, f"{key} must be a string, not {value!r}.")
+        elif isinstance(value, bool) or not isinstance(value, int) or value < 1:
+            raise InvalidResourceSpecification({key}, f"{key} must be a whole number of at least 1, not {value!r}.")
+    if "num_nodes" not in given:
+        raise InvalidResourceSpecification(set(given), f"{sorted(given)} mean nothing without num_nodes; add it.")
+    nodes = given["num_nodes"]
+    if "ranks_per_node" in given:
+        ranks = given.setdefault("num_ranks", nodes * given["ranks_per_node"])
+    elif "num_ranks" in given:
+        ranks = given["num_ranks"]
+        given["ranks_per_node"] = ranks // nodes
+    else:
+        return tuple(sorted(given.items()))
+    if ranks != nodes * given["ranks_per_node"]:
+        culprits = {"num_nodes", "ranks_per_node", "num_ranks"} & specification.keys()
+        raise InvalidResourceSpecification(
+            culprits, f"{', '.join(f'{key}={specification[key]}' for key in sorted(culprits))} do not fit together: "
+            "num_ranks must be num_nodes times a whole number of ranks_per_node.")
+    return tuple(sorted(given.items()))

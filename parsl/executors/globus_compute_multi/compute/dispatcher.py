@@ -7,7 +7,7 @@ import threading
 import time
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import Any, Callable, ContextManager, List, Optional, Tuple
+from typing import Any, Callable, ContextManager, Dict, List, Optional, Tuple
 
 import globus_sdk
 from globus_compute_sdk import Client
@@ -49,11 +49,17 @@ class Submission:
     endpoint_id : str
     tasks : tuple of (str, bytes)
         Attempt IDs and packed tasks.
+    user_endpoint_config : dict or None
+        Of the child that they are for.
+    resource_specification : dict or None
+        MPI keys and values for all of them.
     """
 
     dispatch_id: int
     endpoint_id: str
     tasks: Tuple[Tuple[str, bytes], ...]
+    user_endpoint_config: Optional[Dict[str, Any]] = None
+    resource_specification: Optional[Dict[str, Any]] = None
 
 
 class Dispatcher:
@@ -148,7 +154,8 @@ class Dispatcher:
         while True:
             try:
                 with permit:
-                    answer = service.submit(submission.endpoint_id, self._runner_id, self._task_group_id, arguments)
+                    answer = service.submit(submission.endpoint_id, self._runner_id, self._task_group_id, arguments,
+                                            submission.user_endpoint_config, submission.resource_specification)
             except globus_sdk.GlobusAPIError as e:
                 reason, status, wait = explain(e), e.http_status, backoff.next(retry_after(e))
                 if status != 429:

@@ -1,35 +1,10 @@
 """What the threads tell the owner of the scheduler."""
 from __future__ import annotations
 
-from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import Any, Optional, Tuple, Union
+from typing import Optional, Tuple, Union
 
 from parsl.executors.globus_compute_multi.compute.envelope import ResultMessage
-
-
-@dataclass(frozen=True)
-class NewTask:
-    """``submit`` was called.
-
-    Parameters
-    ----------
-    task_id : int
-    app : str
-    cores : int
-    priority : float
-    packed : bytes
-        Function and arguments, packed.
-    future : Future
-        What ``submit`` returned.
-    """
-
-    task_id: int
-    app: str
-    cores: int
-    priority: float
-    packed: bytes
-    future: "Future[Any]"
 
 
 @dataclass(frozen=True)
@@ -76,9 +51,4 @@ class StatusAnswered:
     pending: Optional[int] = None
 
 
-@dataclass(frozen=True)
-class Shutdown:
-    """The last message, which wakes the owner for its shutdown."""
-
-
-Message = Union[NewTask, DispatchAnswered, DispatchRefused, ResultArrived, StatusAnswered, Shutdown]
+Message = Union[DispatchAnswered, DispatchRefused, ResultArrived, StatusAnswered]

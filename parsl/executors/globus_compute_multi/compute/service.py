@@ -76,7 +76,8 @@ class Service:
             return str(answer["connection_url"]), str(answer["queue_prefix"])
 
     def submit(self, endpoint_id: str, runner_id: str, task_group_id: Optional[str],
-               arguments: Sequence[Tuple[str, str, int]]) -> Tuple[str, List[str]]:
+               arguments: Sequence[Tuple[str, str, int]], user_endpoint_config: Optional[Dict[str, Any]] = None,
+               resource_specification: Optional[Dict[str, Any]] = None) -> Tuple[str, List[str]]:
         """Submit a batch of tasks of the runner.
 
         Parameters
@@ -88,6 +89,10 @@ class Service:
             None: the service makes a new group.
         arguments : sequence of (str, str, int)
             Arguments of the runner, for each task.
+        user_endpoint_config : dict, optional
+            Values for the endpoint's configuration template: which child runs the batch.
+        resource_specification : dict, optional
+            MPI keys and values, for all tasks of the batch.
 
         Returns
         -------
@@ -101,8 +106,8 @@ class Service:
         MalformedAnswer
             If the answer does not tell these.
         """
-        batch = Batch(task_group_id, None, None, True, serializer=_JSON_SERIALIZER, user_runtime=create_user_runtime(),
-                      result_serializers=_RESULT_SERIALIZERS)
+        batch = Batch(task_group_id, resource_specification, user_endpoint_config, True, serializer=_JSON_SERIALIZER,
+                      user_runtime=create_user_runtime(), result_serializers=_RESULT_SERIALIZERS)
         for task in arguments:
             batch.add(runner_id, task)
         upload_seconds = sum(len(packed) for _, packed, _ in arguments) / SLOWEST_UPLOAD

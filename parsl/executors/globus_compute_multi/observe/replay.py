@@ -12,36 +12,58 @@ class InconsistentLog(ValueError):
 
 
 @dataclass
+class ClassState:
+    """What the log says of a thread class: its cores, number of threads, ``user_endpoint_config``, and the attempts that it holds."""
+
+    cores: int
+    count: int
+    config: Optional[str] = None
+    running: Set[str] = field(default_factory=set)
+    ahead: Set[str] = field(default_factory=set)
+
+
+@dataclass
 class EndpointState:
     """What the log says of an endpoint.
 
     Parameters
     ----------
     name : str
-    threads : int
-    cores : int
-        Cores of each thread.
+    classes : list of ClassState
     """
 
     name: str
-    threads: int
-    cores: int
+    classes: List[ClassState]
     online: bool = True
     paused_until: Optional[float] = None
-    running: Set[str] = field(default_factory=set)
-    ahead: Set[str] = field(default_factory=set)
     children: List[str] = field(default_factory=list)
     done: int = 0
     failed: int = 0
     busy_seconds: float = 0.0
 
+    @property
+    def threads(self) -> int:
+        """Number of its threads, of all classes."""
+        return sum(c.count for c in self.classes)
+
+    @property
+    def running(self) -> Set[str]:
+        """Attempts bound to its threads."""
+        return set().union(*(c.running for c in self.classes))
+
+    @property
+    def ahead(self) -> Set[str]:
+        """Attempts queued ahead on it."""
+        return set().union(*(c.ahead for c in self.classes))
+
 
 @dataclass
 class AttemptState:
-    """What the log says of an attempt: its task, endpoint, and state (``running``, ``queued_ahead``, ``finished``)."""
+    """What the log says of an attempt: its task, endpoint, thread class, and state (``running``, ``queued_ahead``, ``finished``)."""
 
     task: int
     endpoint: str
+    thread_class: int
     state: str
     outcome: Optional[str] = None
 
@@ -66,10 +88,11 @@ class RunState:
 
     def __post_init__(self) -> None:
         for item in self.header["endpoints"]:
-            self.endpoints[item["endpoint"]] = EndpointState(item["endpoint"], item["threads"], item["cores"])
+            classes = [ClassState(c["cores"], c["count"], c.get("config")) for c in item["threads"]]
+            self.endpoints[item["endpoint"]] = EndpointState(item["endpoint"], classes)
 
     def count(self, state: str) -> int:
-        """How many tasks are ``pending``, ``dispatched``, ``done`` or ``failed``."""
+        """How many tasks are ``pending``, ``waiting``, ``dispatched``, ``done`` or ``failed``."""
         return sum(1 for s in self.tasks.values() if s == state)
 
     def apply(self, line: Dict[str, Any]) -> None:
@@ -91,9 +114,7 @@ class RunState:
         task, state = line["task"], line["state"]
         before = self.tasks.get(task)
         # a task may be completed while it is pending again, by an attempt that was given up and ran all the same
-        allowed: Dict[str, Set[Optional[str]]] = {"pending": {None, "dispatched"}, "done": {"pending", "dispatched"},
-                                                  "failed": {"pending", "dispatched"}}
-        _require(before in allowed[state], f"task {task} goes from {before} to {state}", line)
+        _require(before in _TASK_STEPS[state], f"task {task} goes from {before} to {state}", line)
         self.tasks[task] = state
 
     def _attempt(self, line: Dict[str, Any]) -> None:
@@ -102,24 +123,31 @@ class RunState:
             self.duplicates += 1
             return
         known = self.attempts.get(name)
+        demoted = False  # it lost its thread, because the endpoint turned out to have fewer
         if known is None:
             _require(state in ("running", "queued_ahead"), f"attempt {name} begins as {state}", line)
-            _require(self.tasks.get(line["task"]) == "pending", f"task {line['task']} is dispatched while it is not pending", line)
+            before = self.tasks.get(line["task"])
+            _require(before == "dispatched" if line.get("again") else before in ("pending", "waiting"),
+                     f"task {line['task']} is dispatched while it is {before}", line)
             self.tasks[line["task"]] = "dispatched"
-            known = self.attempts[name] = AttemptState(line["task"], line["endpoint"], state)
+            known = self.attempts[name] = AttemptState(line["task"], line["endpoint"], line["thread_class"], state)
         else:
             _require((known.state, state) in _ATTEMPT_STEPS, f"attempt {name} goes from {known.state} to {state}", line)
+            demoted = state == "queued_ahead"
             known.state = state
         endpoint = self.endpoints[known.endpoint]
-        endpoint.running.discard(name)
-        endpoint.ahead.discard(name)
+        threads = endpoint.classes[known.thread_class]
+        threads.running.discard(name)
+        threads.ahead.discard(name)
         if state == "running":
-            endpoint.running.add(name)
-            _require(len(endpoint.running) <= endpoint.threads, f"endpoint {endpoint.name} runs more attempts than it has threads", line)
+            threads.running.add(name)
+            _require(len(threads.running) <= threads.count, f"endpoint {endpoint.name} runs more attempts than it has threads", line)
         elif state == "queued_ahead":
-            endpoint.ahead.add(name)
+            threads.ahead.add(name)
+            _require(sum(c.config == threads.config for c in endpoint.classes) == 1,
+                     f"an attempt is queued ahead on endpoint {endpoint.name} where thread classes share a child", line)
             bound = self.header.get("prefetch")
-            _require(bound is None or len(endpoint.ahead) <= bound * endpoint.threads,
+            _require(bound is None or demoted or len(threads.ahead) <= bound * threads.count,
                      f"more is queued ahead on endpoint {endpoint.name} than allowed", line)
         else:
             known.outcome = line["outcome"]
@@ -139,11 +167,17 @@ class RunState:
             endpoint.paused_until = line["t"] + line["seconds"] if line["state"] == "paused" else None
         elif line["state"] == "child":
             endpoint.children.append(line["child"])
+        elif line["state"] == "threads":
+            endpoint.classes[line["thread_class"]].count = line["count"]
 
 
 _READERS = {"task": RunState._task, "attempt": RunState._attempt, "dispatch": RunState._dispatch, "endpoint": RunState._endpoint}
 
-_ATTEMPT_STEPS = {("queued_ahead", "running"), ("queued_ahead", "finished"), ("running", "finished")}
+_TASK_STEPS: Dict[str, Set[Optional[str]]] = {
+    "pending": {None, "dispatched", "waiting"}, "waiting": {"pending"},
+    "done": {"pending", "waiting", "dispatched"}, "failed": {"pending", "waiting", "dispatched"}}
+
+_ATTEMPT_STEPS = {("queued_ahead", "running"), ("queued_ahead", "finished"), ("running", "finished"), ("running", "queued_ahead")}
 
 
 def _require(condition: bool, what: str, line: Dict[str, Any]) -> None:

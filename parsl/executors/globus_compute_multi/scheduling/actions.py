@@ -19,19 +19,37 @@ class Dispatch:
         Name of the endpoint.
     attempts : tuple of (str, int)
         Pairs of attempt ID and task ID.
+    config : str or None
+        Canonical text of the ``user_endpoint_config`` of the child that they are for; None for the endpoint's default child.
+    mpi : tuple of (str, object)
+        MPI keys and values of all its tasks.
     """
 
     dispatch_id: int
     endpoint: str
     attempts: Tuple[Tuple[str, int], ...]
+    config: Optional[str] = None
+    mpi: Tuple[Tuple[str, Any], ...] = ()
 
 
 @dataclass(frozen=True)
 class ResolveTask:
-    """Complete a task's future from the payload of its result. At most one of this or :class:`FailTask` is emitted for a task."""
+    """Complete a task's future from the payload of its result. At most one of this or :class:`FailTask` is emitted for a task.
+
+    Parameters
+    ----------
+    task_id : int
+    attempt_id : str
+    endpoint : str
+        Name of the endpoint where that attempt ran.
+    outcome : Outcome
+    payload : object
+        As in the event.
+    """
 
     task_id: int
     attempt_id: str
+    endpoint: str
     outcome: Outcome
     payload: Any
 
@@ -44,6 +62,9 @@ class FailureKind(str, Enum):
 
     ENDPOINTS_FAILED = "endpoints_failed"
     """Every attempt failed for a reason outside the app."""
+
+    POLICY = "policy"
+    """The user's policy raised for it, or chose what it was not offered."""
 
     SHUTDOWN = "shutdown"
     """The executor was shut down first."""
@@ -67,6 +88,19 @@ class QueryStatus:
 
 
 @dataclass(frozen=True)
+class Report:
+    """Tell the user that something is wrong which makes no task fail.
+
+    Parameters
+    ----------
+    message : str
+        What, where, and what to do.
+    """
+
+    message: str
+
+
+@dataclass(frozen=True)
 class Log:
     """Write one line to the run log.
 
@@ -83,4 +117,4 @@ class Log:
     fields: Dict[str, Any]
 
 
-Action = Union[Dispatch, ResolveTask, FailTask, QueryStatus, Log]
+Action = Union[Dispatch, ResolveTask, FailTask, QueryStatus, Report, Log]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any, Optional, Tuple, Union
+from typing import Any, FrozenSet, Optional, Tuple, Union
 
 
 class Outcome(str, Enum):
@@ -50,6 +50,37 @@ _NOT_THE_TASKS_FAULT = frozenset({401, 408, 409, 423, 429})
 
 
 @dataclass(frozen=True)
+class TaskAnnounced:
+    """A task of the workflow has become known, or has got further parents. It is submitted when those are finished, if ever.
+
+    Parameters
+    ----------
+    time : float
+    node : int
+        Its number in the task graph.
+    app : str
+    parents : tuple of int
+        Nodes that it waits for.
+    seconds : float or None
+        Run time on an endpoint of speed 1, if the user has given it.
+    """
+
+    time: float
+    node: int
+    app: str
+    parents: Tuple[int, ...] = ()
+    seconds: Optional[float] = None
+
+
+@dataclass(frozen=True)
+class TaskLeft:
+    """A task of the workflow is finished, one way or another."""
+
+    time: float
+    node: int
+
+
+@dataclass(frozen=True)
 class TaskSubmitted:
     """A task was accepted by the executor.
 
@@ -66,6 +97,18 @@ class TaskSubmitted:
         Core requirement.
     priority : float
         Lower runs first.
+    node : int or None
+        Its number in the task graph, if it is known there.
+    seconds : float or None
+        Run time on an endpoint of speed 1, if the user has given it.
+    endpoints : frozenset of str or None
+        Names of the endpoints that it is restricted to.
+    filesystem : str or None
+        File-system group that it is restricted to, since its inputs lie there.
+    config : str or None
+        Canonical text of the ``user_endpoint_config`` that it asks for.
+    mpi : tuple of (str, object)
+        MPI keys and values that go to the service with its request, sorted.
     """
 
     time: float
@@ -74,6 +117,12 @@ class TaskSubmitted:
     size: int
     cores: int = 1
     priority: float = 0.0
+    node: Optional[int] = None
+    seconds: Optional[float] = None
+    endpoints: Optional[FrozenSet[str]] = None
+    filesystem: Optional[str] = None
+    config: Optional[str] = None
+    mpi: Tuple[Tuple[str, Any], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -188,4 +237,5 @@ class ShutdownRequested:
     time: float
 
 
-Event = Union[TaskSubmitted, TurnGranted, DispatchAccepted, DispatchRejected, ResultReceived, StatusReceived, Tick, ShutdownRequested]
+Event = Union[TaskAnnounced, TaskLeft, TaskSubmitted, TurnGranted, DispatchAccepted, DispatchRejected, ResultReceived, StatusReceived, Tick,
+              ShutdownRequested]

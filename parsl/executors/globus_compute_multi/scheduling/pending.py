@@ -4,7 +4,63 @@ from __future__ import annotations
 import heapq
 from collections import Counter
 from dataclasses import dataclass
-from typing import Callable, Dict, FrozenSet, List, Optional, Set, Tuple
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Callable,
+    Dict,
+    FrozenSet,
+    List,
+    NamedTuple,
+    Optional,
+    Set,
+    Tuple,
+)
+
+if TYPE_CHECKING:
+    from parsl.executors.globus_compute_multi.scheduling.threads import Threads
+
+
+class Shape(NamedTuple):
+    """Where a task may run; tasks of one shape are alike in that.
+
+    Parameters
+    ----------
+    cores : int
+        Core requirement.
+    endpoints : frozenset of str or None
+        Names of the endpoints it is restricted to.
+    filesystem : str or None
+        File-system group it is restricted to.
+    config : str or None
+        Canonical text of the ``user_endpoint_config`` it asks for.
+    mpi : tuple
+        MPI keys and values that go with its request, sorted; tasks travel only with others that have the same.
+    avoid : frozenset of str
+        Endpoints where it failed for a reason outside the app; it is tried elsewhere, if there is an elsewhere.
+    awaits : Threads or None
+        Threads that it waits for: it takes those, or others as fast.
+    """
+
+    cores: int = 1
+    endpoints: Optional[FrozenSet[str]] = None
+    filesystem: Optional[str] = None
+    config: Optional[str] = None
+    mpi: Tuple[Tuple[str, Any], ...] = ()
+    avoid: FrozenSet[str] = frozenset()
+    awaits: "Optional[Threads]" = None
+
+
+def describe(shape: Shape) -> str:
+    """What tasks of this shape need, for people."""
+    needs = [f"a thread with {shape.cores} core{'s' if shape.cores != 1 else ''}"]
+    if shape.endpoints is not None:
+        needs.append(f"on {' or '.join(sorted(shape.endpoints))}")
+    if shape.filesystem is not None:
+        needs.append(f"in the file-system group {shape.filesystem!r}, where its inputs are")
+    if shape.config is not None:
+        needs.append(f"with user_endpoint_config {shape.config}")
+    return " ".join(needs)
 
 
 @dataclass(eq=False)
@@ -17,80 +73,113 @@ class Task:
     app : str
     size : int
         Bytes on the wire.
-    cores : int
-        Core requirement.
     priority : float
         Lower runs first.
+    shape : Shape
+        Where it may run.
+    node : int or None
+        Its number in the task graph.
+    seconds : float or None
+        Run time on an endpoint of speed 1, as given by the user.
     """
 
-    __slots__ = ("id", "app", "size", "cores", "priority", "tries", "excused", "failed_on", "active")
+    __slots__ = ("id", "app", "size", "priority", "shape", "node", "seconds", "rank", "waits", "tries", "excused", "active", "places")
 
     id: int
     app: str
     size: int
-    cores: int
     priority: float
+    shape: Shape
+    node: Optional[int]
+    seconds: Optional[float]
 
     def __post_init__(self) -> None:
+        self.rank = 0.0  # estimated seconds of the longest path from it to the end of the workflow
+        self.waits = 0  # how often it has waited for a faster thread
         self.tries = 0
         self.excused = 0  # tries that ended for a reason that speaks against endpoint or service only
-        self.failed_on: FrozenSet[str] = frozenset()  # endpoints on which an attempt failed for a reason outside the app
         self.active: Set[str] = set()  # IDs of the attempts that may still bring a result
+        self.places: Dict[str, str] = {}  # endpoints of all its attempts
+
+    @property
+    def order(self) -> Tuple[float, float, int]:
+        """What comes first: the user's priority, then the longest way to go, then the order of submission."""
+        return self.priority, -self.rank, self.id
 
 
-#: Tasks alike in where they may run: core requirement, and endpoints to avoid.
-Shape = Tuple[int, FrozenSet[str]]
+_Entry = Tuple[Tuple[float, float, int], Task]
 
 
 class PendingTasks:
-    """Priority queue over tasks of different shapes: lower ``priority`` first, then order of submission.
+    """Priority queue over tasks of different shapes, in the order of :attr:`Task.order`.
 
     One heap per shape, so that a task that does not fit an endpoint is never in the way of one that does. There are few shapes.
     """
 
     def __init__(self) -> None:
-        self._heaps: Dict[Shape, List[Tuple[float, int, Task]]] = {}
+        self._heaps: Dict[Shape, List[_Entry]] = {}
         self._apps: Counter[str] = Counter()
         self._count = 0
+        self.given_seconds = 0.0
 
     def __len__(self) -> int:
         return self._count
 
     def add(self, task: Task) -> None:
         """Add ``task``; one that comes back after a failed attempt takes its old place in the order."""
-        heapq.heappush(self._heaps.setdefault((task.cores, task.failed_on), []), (task.priority, task.id, task))
-        self._apps[task.app] += 1
+        heapq.heappush(self._heaps.setdefault(task.shape, []), (task.order, task))
         self._count += 1
+        if task.seconds is None:
+            self._apps[task.app] += 1
+        else:
+            self.given_seconds += task.seconds
 
     def first(self, accepts: Callable[[Shape], bool]) -> Optional[Task]:
         """The first task whose shape is accepted, left in place; None if there is none."""
+        if len(self._heaps) == 1:  # the usual case
+            for shape, heap in self._heaps.items():
+                return heap[0][1] if accepts(shape) else None
         heads = [heap[0] for shape, heap in self._heaps.items() if accepts(shape)]
-        return min(heads)[2] if heads else None
+        return min(heads)[1] if heads else None
 
     def remove_first(self, task: Task) -> None:
         """Take out ``task``, which :meth:`first` has just returned."""
-        shape = (task.cores, task.failed_on)
-        heap = self._heaps[shape]
-        if heapq.heappop(heap)[2] is not task:
+        heap = self._heaps[task.shape]
+        if heapq.heappop(heap)[1] is not task:
             raise ValueError(f"task {task.id} is not the first of its shape")
-        self._removed(task, shape)
+        self._removed(task)
 
     def discard(self, task: Task) -> None:
         """Take out ``task``, wherever it stands; in linear time, so for rare cases only."""
-        shape = (task.cores, task.failed_on)
-        heap = self._heaps[shape]
-        heap.remove((task.priority, task.id, task))
+        heap = self._heaps[task.shape]
+        heap.remove((task.order, task))
         heapq.heapify(heap)
-        self._removed(task, shape)
+        self._removed(task)
 
-    def _removed(self, task: Task, shape: Shape) -> None:
-        if not self._heaps[shape]:
-            del self._heaps[shape]
+    def reorder(self, rank: Callable[[Task], float]) -> None:
+        """Give every task a new rank, in linear time."""
+        for heap in self._heaps.values():
+            for _, task in heap:
+                task.rank = rank(task)
+            heap[:] = [(task.order, task) for _, task in heap]
+            heapq.heapify(heap)
+
+    def _removed(self, task: Task) -> None:
+        if not self._heaps[task.shape]:
+            del self._heaps[task.shape]
         self._count -= 1
+        if task.seconds is not None:
+            # the sum starts afresh with an empty queue, so that rounding errors do not pile up
+            self.given_seconds = self.given_seconds - task.seconds if self._count else 0.0
+            return
         self._apps[task.app] -= 1
         if not self._apps[task.app]:
             del self._apps[task.app]
 
+    def shapes(self) -> List[Shape]:
+        """The shapes of which there are tasks."""
+        return list(self._heaps)
+
     def count_by_app(self) -> Dict[str, int]:
-        """How many tasks of each app are pending."""
+        """How many tasks of each app are pending whose run time the user has not given."""
         return self._apps

@@ -1,10 +1,15 @@
-"""The endpoint pool: what is known of every endpoint, and which may be given tasks now."""
+"""The endpoint pool: what is known of every endpoint, and which threads may be given tasks now."""
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Dict, Iterator, List, Optional, Sequence
+from typing import Dict, Iterator, List, Optional, Sequence, Set, Tuple
 
-from parsl.executors.globus_compute_multi.scheduling.pending import Task
+from parsl.executors.globus_compute_multi.scheduling.pending import Shape
+from parsl.executors.globus_compute_multi.scheduling.threads import (
+    Child,
+    ClassSpec,
+    Threads,
+)
 
 #: A status of "offline" is not believed while results came in within this time, in seconds: statuses are stale and sometimes wrong.
 DOUBT_OFFLINE_SECONDS = 60.0
@@ -22,107 +27,66 @@ class EndpointSpec:
     ----------
     name : str
         Unique in the pool.
-    threads : int
-        Number of tasks that run at once.
-    cores : int
-        Cores of each thread.
+    classes : tuple of ClassSpec
+        At least one.
+    count_is_given : bool
+        False: the number of threads is a guess, and that of the workers its child reports replaces it.
+    speed : float or None
+        Relative speed, if the user knows it (2.0: twice as fast as 1.0). None: it is learned.
+    filesystem : str or None
+        Endpoints with the same name share files. None: one of its own.
+    startup_seconds : float or None
+        How long its child takes to run its first task, if the user knows it.
+    cost_per_core_hour : float
     """
 
     name: str
-    threads: int
-    cores: int = 1
-
-
-@dataclass(eq=False)
-class Attempt:
-    """One try of a task on one endpoint.
-
-    Parameters
-    ----------
-    id : str
-        ``"<task>.<try>"``.
-    task : Task
-    endpoint : PooledEndpoint
-    seconds : float or None
-        Thread-seconds it is expected to take there, as known when it was dispatched.
-    """
-
-    __slots__ = ("id", "task", "endpoint", "seconds")
-
-    id: str
-    task: Task
-    endpoint: "PooledEndpoint"
-    seconds: Optional[float]
+    classes: Tuple[ClassSpec, ...]
+    count_is_given: bool = True
+    speed: Optional[float] = None
+    filesystem: Optional[str] = None
+    startup_seconds: Optional[float] = None
+    cost_per_core_hour: float = 0.0
 
 
 class PooledEndpoint:
-    """State of one endpoint: its threads, what it holds, and what was last heard of it.
+    """State of one endpoint: its children with their threads, and what was last heard of it.
 
-    *running* attempts are bound to a thread, at most ``threads`` of them; attempts *queued ahead* wait at the endpoint, in order.
+    Attributes
+    ----------
+    name, filesystem, cost_per_core_hour
+        As given.
+    startup_seconds : float or None
+        Given, or learned from its last child's start.
+    children : list of Child
+        One for each ``user_endpoint_config``.
+    classes : list of Threads
+        Those of all children, in the order given.
+    available : bool
+        Whether it may be given tasks now; kept up to date by the pool.
     """
 
     def __init__(self, spec: EndpointSpec) -> None:
         self.name = spec.name
-        self.threads = spec.threads
-        self.cores = spec.cores
-        self.running: Dict[str, Attempt] = {}
-        self.ahead: Dict[str, Attempt] = {}
-        self.ahead_seconds = 0.0
+        self.count_is_given = spec.count_is_given
+        self.filesystem = spec.filesystem if spec.filesystem is not None else spec.name
+        self.startup_seconds = spec.startup_seconds
+        self.cost_per_core_hour = spec.cost_per_core_hour
+        self.available = True
         self.online = True
-        self.warm = False  # a result has come from it
         self.last_result: Optional[float] = None
         self.paused_until: Optional[float] = None
         self.rejections = 0
-        self.children: List[str] = []
-
-    @property
-    def free_threads(self) -> int:
-        """Threads with no attempt bound to them."""
-        return self.threads - len(self.running)
-
-    def available(self, now: float) -> bool:
-        """Whether tasks may be given to it at time ``now``."""
-        return self.online and (self.paused_until is None or now >= self.paused_until)
-
-    def bind(self, attempt: Attempt) -> bool:
-        """Take an attempt; True if a thread was free for it, False if it is queued ahead."""
-        if self.free_threads > 0:
-            self.running[attempt.id] = attempt
-            return True
-        self.ahead[attempt.id] = attempt
-        self.ahead_seconds += attempt.seconds or 0.0
-        return False
-
-    def release(self, attempt: Attempt) -> Optional[Attempt]:
-        """Forget a finished attempt.
-
-        Returns
-        -------
-        Attempt or None
-            The attempt queued ahead that takes over the thread.
-        """
-        if attempt.id in self.ahead:
-            self._leave_ahead(attempt)
-            return None
-        del self.running[attempt.id]
-        if not self.ahead:
-            return None
-        successor = next(iter(self.ahead.values()))
-        self._leave_ahead(successor)
-        self.running[successor.id] = successor
-        return successor
-
-    def forget(self, attempt: Attempt) -> None:
-        """Let go of an attempt without letting another take over its thread."""
-        if attempt.id in self.ahead:
-            self._leave_ahead(attempt)
-        else:
-            del self.running[attempt.id]
-
-    def _leave_ahead(self, attempt: Attempt) -> None:
-        del self.ahead[attempt.id]
-        # the sum starts afresh with an empty queue, so that rounding errors do not pile up
-        self.ahead_seconds = self.ahead_seconds - (attempt.seconds or 0.0) if self.ahead else 0.0
+        self.children: List[Child] = []
+        self.classes: List[Threads] = []
+        for index, class_spec in enumerate(spec.classes):
+            child = next((c for c in self.children if c.config == class_spec.config), None)
+            if child is None:
+                child = Child(self, class_spec.config)
+                self.children.append(child)
+            threads = Threads(child, index, class_spec.cores, class_spec.count)
+            child.classes.append(threads)
+            self.classes.append(threads)
 
     def pause(self, now: float) -> float:
         """Leave it alone for a while after a rejected dispatch; returns for how many seconds."""
@@ -133,7 +97,6 @@ class PooledEndpoint:
 
     def heard_result(self, now: float) -> None:
         """A result came from it."""
-        self.warm = True
         self.last_result = now
         self.rejections = 0
         self.paused_until = None
@@ -144,10 +107,25 @@ class PooledEndpoint:
 
 
 class Pool:
-    """All endpoints, by name, in the user's order."""
+    """All endpoints, by name, in the user's order, and the free threads of those that are available.
+
+    Attributes
+    ----------
+    endpoints : dict
+    classes : list of Threads
+        All thread classes.
+    """
 
     def __init__(self, specs: Sequence[EndpointSpec]) -> None:
         self.endpoints = {spec.name: PooledEndpoint(spec) for spec in specs}
+        self.classes = [threads for endpoint in self for threads in endpoint.classes]
+        for place, threads in enumerate(self.classes):
+            threads.place = place
+        self._free: Dict[int, Dict[Threads, None]] = {cores: {} for cores in sorted({threads.cores for threads in self.classes})}
+        self._paused: Set[PooledEndpoint] = set()
+        self._away: Set[PooledEndpoint] = set()
+        for threads in self.classes:
+            self.note(threads)
 
     def __iter__(self) -> Iterator[PooledEndpoint]:
         return iter(self.endpoints.values())
@@ -158,6 +136,47 @@ class Pool:
     def __getitem__(self, name: str) -> PooledEndpoint:
         return self.endpoints[name]
 
+    def note(self, threads: Threads) -> None:
+        """Keep the account of free threads, after a change to ``threads``."""
+        if threads.endpoint.available and threads.free > 0:
+            self._free[threads.cores][threads] = None
+        else:
+            self._free[threads.cores].pop(threads, None)
+
+    def note_endpoint(self, endpoint: PooledEndpoint, now: float) -> None:
+        """Keep the account of available endpoints, after a change to ``endpoint``."""
+        paused = endpoint.paused_until is not None and now < endpoint.paused_until
+        (self._paused.add if paused else self._paused.discard)(endpoint)
+        endpoint.available = endpoint.online and not paused
+        (self._away.discard if endpoint.available else self._away.add)(endpoint)
+        for threads in endpoint.classes:
+            self.note(threads)
+
+    def resume(self, now: float) -> List[PooledEndpoint]:
+        """Take back endpoints that have been left alone for long enough; returns them."""
+        due = [endpoint for endpoint in self._paused if endpoint.paused_until is None or endpoint.paused_until <= now]
+        for endpoint in due:
+            self.note_endpoint(endpoint, now)
+        return due
+
+    @property
+    def any_away(self) -> bool:
+        """Whether an endpoint is not available."""
+        return bool(self._away)
+
+    @property
+    def resumes_at(self) -> Optional[float]:
+        """When the next endpoint is to be taken back."""
+        return min((endpoint.paused_until for endpoint in self._paused if endpoint.paused_until is not None), default=None)
+
+    def free_levels(self, cores: int) -> Iterator[Dict[Threads, None]]:
+        """Free threads that have at least ``cores``, those with the fewest cores first."""
+        return (level for level_cores, level in self._free.items() if level and level_cores >= cores)
+
+    def could_run(self, shape: Shape) -> bool:
+        """Whether any thread could ever run tasks of this shape."""
+        return any(threads.fits(shape) for threads in self.classes)
+
     def thread_classes(self) -> str:
         """The thread classes there are, for people."""
-        return ", ".join(f"{e.name}: {e.threads} x {e.cores} core{'s' if e.cores != 1 else ''}" for e in self)
+        return ", ".join(f"{endpoint.name}: {' and '.join(map(str, endpoint.classes))}" for endpoint in self)

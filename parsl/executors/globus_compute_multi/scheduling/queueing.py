@@ -7,13 +7,25 @@ ahead is bound early, so it must be no more than that, and shrink when little wo
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Optional
+from typing import Iterator, Optional
+
+from parsl.executors.globus_compute_multi.scheduling.pending import PendingTasks, Task
+from parsl.executors.globus_compute_multi.scheduling.placement import Placement
+from parsl.executors.globus_compute_multi.scheduling.pool import Pool
+from parsl.executors.globus_compute_multi.scheduling.runtimes import RunTimes
+from parsl.executors.globus_compute_multi.scheduling.threads import Threads
 
 #: Shortest horizon, in seconds. Measured with real agents: 0.5 s and 1 s of work starve the threads, 2 to 5 s do not.
 SHORTEST_HORIZON = 2.0
 
 #: An endpoint's agent needs about a millisecond for a task, however short the task is (measured: 400 to 1,000 tasks/s).
 AGENT_SECONDS_PER_TASK = 0.001
+
+#: Beyond one for each thread, so many tasks of an app may be queued ahead on a child for each of its runs that was seen: the first may be odd.
+TASKS_PER_SAMPLE = 4
+
+#: The fair share of what is left is computed anew when the queue has changed by this part.
+_SHARE_STALENESS = 32
 
 
 @dataclass(frozen=True)
@@ -44,13 +56,16 @@ class AheadRule:
         """Share of an endpoint's threads that a task of ``run_seconds`` takes, its agent's own work included."""
         return max(run_seconds, AGENT_SECONDS_PER_TASK * threads)
 
-    def allows(self, *, run_seconds: Optional[float], ahead_seconds: float, ahead_tasks: int, threads: int, horizon: float) -> bool:
+    def allows(self, *, run_seconds: float, samples: Optional[int], ahead_seconds: float, ahead_tasks: int, threads: int,
+               horizon: float) -> bool:
         """Whether one more task may be queued ahead.
 
         Parameters
         ----------
-        run_seconds : float or None
-            Expected run time of the task. Nothing is queued ahead on a guess: None is refused.
+        run_seconds : float
+            Expected run time of the task.
+        samples : int or None
+            How many runs of its app were seen; nothing is queued ahead on a guess. None: its run time is given.
         ahead_seconds : float
             Thread-seconds queued ahead already.
         ahead_tasks : int
@@ -62,7 +77,79 @@ class AheadRule:
         """
         if self.tasks_per_thread is not None:
             return ahead_tasks < self.tasks_per_thread * threads
-        if run_seconds is None:
+        if samples is not None and (samples == 0 or ahead_tasks >= threads + TASKS_PER_SAMPLE * samples):
             return False
         # half a task may stick out over the horizon: rounding, not truncation, so that long tasks get few ahead but not always none
         return ahead_seconds + self.thread_seconds(run_seconds, threads) / 2 <= horizon * threads
+
+
+class QueueAhead:
+    """Applies the rule to the pool.
+
+    Parameters
+    ----------
+    rule : AheadRule
+    pool : Pool
+    pending : PendingTasks
+    placement : Placement
+    runtimes : RunTimes
+    """
+
+    def __init__(self, rule: AheadRule, pool: Pool, pending: PendingTasks, placement: Placement, runtimes: RunTimes) -> None:
+        self._rule = rule
+        self._pool = pool
+        self._pending = pending
+        self._placement = placement
+        self._runtimes = runtimes
+        self._share = 0.0
+        self._share_uses = 0
+
+    def thread_seconds(self, run_seconds: float, threads: Threads) -> float:
+        """Share of the time of ``threads`` that a task of ``run_seconds`` there takes."""
+        return self._rule.thread_seconds(run_seconds, threads.count)
+
+    def horizon(self) -> float:
+        """Seconds of work to queue ahead: never more than an endpoint's fair share of what is left."""
+        if self._share_uses <= 0:
+            self._share = self._fair_share()
+            self._share_uses = len(self._pending) // _SHARE_STALENESS
+        self._share_uses -= 1
+        return min(self._rule.horizon(len(self._pool)), self._share)
+
+    def refresh(self) -> None:
+        """Compute the fair share anew the next time."""
+        self._share_uses = 0
+
+    def hungry(self) -> Iterator[Threads]:
+        """Threads, none of them free, whose queue is worth a request: it is less than half full."""
+        if self._rule.tasks_per_thread == 0:
+            return
+        half = self.horizon() / 2
+        for threads in self._pool.classes:
+            child = threads.child
+            if child.may_queue_ahead and threads.free <= 0 and threads.endpoint.available:
+                if self._rule.tasks_per_thread is not None or child.ahead_seconds <= half * threads.count:
+                    yield threads
+
+    def has_room(self, threads: Threads, task: Task, horizon: float) -> bool:
+        """Whether ``task`` may be queued ahead on ``threads``."""
+        child = threads.child
+        return child.may_queue_ahead and self._rule.allows(
+            run_seconds=self._placement.run_seconds(task, threads),
+            samples=None if task.seconds is not None else self._runtimes.samples(task.app),
+            ahead_seconds=child.ahead_seconds, ahead_tasks=len(child.ahead), threads=threads.count, horizon=horizon)
+
+    def _fair_share(self) -> float:
+        """Seconds that all available threads together would take for the work that has not begun, as far as its run times are known."""
+        speed = sum(t.count / self._runtimes.factor(t.endpoint.name) for t in self._pool.classes if t.endpoint.available)
+        if not speed:
+            return 0.0
+        seconds, tasks = self._pending.given_seconds, len(self._pending)
+        for app, count in self._pending.count_by_app().items():
+            seconds += count * (self._runtimes.mean(app) or 0.0)
+        ahead = 0.0
+        for endpoint in self._pool:
+            if endpoint.available:
+                for child in endpoint.children:
+                    ahead += child.ahead_seconds / self._runtimes.factor(endpoint.name)
+        return max((seconds + ahead) / speed, AGENT_SECONDS_PER_TASK * tasks / len(self._pool))

@@ -5,7 +5,6 @@ carried out, in order. One thread owns a scheduler; there are no locks.
 """
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import dataclass
 from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple, Type
 
@@ -16,8 +15,10 @@ from parsl.executors.globus_compute_multi.scheduling.actions import (
     FailureKind,
     Log,
     QueryStatus,
+    Report,
     ResolveTask,
 )
+from parsl.executors.globus_compute_multi.scheduling.checks import check
 from parsl.executors.globus_compute_multi.scheduling.events import (
     DispatchAccepted,
     DispatchRejected,
@@ -26,6 +27,8 @@ from parsl.executors.globus_compute_multi.scheduling.events import (
     ResultReceived,
     ShutdownRequested,
     StatusReceived,
+    TaskAnnounced,
+    TaskLeft,
     TaskSubmitted,
     Tick,
     TurnGranted,
@@ -34,17 +37,38 @@ from parsl.executors.globus_compute_multi.scheduling.pending import (
     PendingTasks,
     Shape,
     Task,
+    describe,
 )
-from parsl.executors.globus_compute_multi.scheduling.policy import LeastLoaded, Policy
+from parsl.executors.globus_compute_multi.scheduling.placement import (
+    Placement,
+    PolicyError,
+)
+from parsl.executors.globus_compute_multi.scheduling.policy import (
+    EarliestFinish,
+    Policy,
+)
 from parsl.executors.globus_compute_multi.scheduling.pool import (
-    Attempt,
     EndpointSpec,
     Pool,
     PooledEndpoint,
 )
-from parsl.executors.globus_compute_multi.scheduling.queueing import AheadRule
+from parsl.executors.globus_compute_multi.scheduling.queueing import (
+    AheadRule,
+    QueueAhead,
+)
+from parsl.executors.globus_compute_multi.scheduling.restarts import Restarts
 from parsl.executors.globus_compute_multi.scheduling.runtimes import RunTimes
 from parsl.executors.globus_compute_multi.scheduling.statuses import StatusPlan
+from parsl.executors.globus_compute_multi.scheduling.taskgraph import (
+    CyclicDependency,
+    TaskGraph,
+)
+from parsl.executors.globus_compute_multi.scheduling.threads import (
+    Attempt,
+    Child,
+    Threads,
+)
+from parsl.executors.globus_compute_multi.scheduling.turns import Hands, Turns, Want
 
 
 @dataclass(frozen=True)
@@ -58,6 +82,8 @@ class Settings:
         Most bytes of tasks in one dispatch; None if the service does not limit them. A task that is larger must not be submitted.
     failover_attempts : int
         How often a task is tried again after an attempt failed for a reason outside the app.
+    redispatch : bool
+        Whether tasks that wait on an endpoint that is late to start are started elsewhere as well, when threads there are free.
     status_interval : float
         Seconds after which the status of an endpoint that has been silent is asked for.
     status_spacing : float
@@ -67,6 +93,7 @@ class Settings:
     ahead: AheadRule
     batch_bytes: Optional[int]
     failover_attempts: int = 2
+    redispatch: bool = True
     status_interval: float = 30.0
     status_spacing: float = 2.5
 
@@ -80,24 +107,36 @@ class Scheduler:
         At least one; names are unique.
     settings : Settings
     policy : Policy, optional
-        Default: :class:`~.policy.LeastLoaded`.
+        Default: :class:`~.policy.EarliestFinish`.
     """
 
     def __init__(self, endpoints: Sequence[EndpointSpec], settings: Settings, policy: Optional[Policy] = None) -> None:
+        policy = policy if policy is not None else EarliestFinish()
         self.pool = Pool(endpoints)
         self.pending = PendingTasks()
+        self.graph = TaskGraph()
         self.tasks: Dict[int, Task] = {}
         self.attempts: Dict[str, Attempt] = {}
         self.closed = False
         self._settings = settings
-        self._policy = policy or LeastLoaded()
-        self._runtimes = RunTimes()
+        self._runtimes = RunTimes({spec.name: spec.speed for spec in endpoints if spec.speed is not None})
+        self.placement = Placement(self.pool, self.pending, policy, self._runtimes)
+        self._ahead = QueueAhead(settings.ahead, self.pool, self.pending, self.placement, self._runtimes)
+        self._restarts = Restarts(self.pool, self.placement, settings.redispatch)
+        self._turns = Turns(pool=self.pool, pending=self.pending, placement=self.placement, ahead=self._ahead, restarts=self._restarts,
+                            batch_bytes=settings.batch_bytes, waits=policy.waits,
+                            hands=Hands(bind=self._start_attempt, wait=self._wait, fail=self._fail_for_policy))
         self._statuses = StatusPlan(settings.status_interval, settings.status_spacing)
         self._watching = False
+        self._now = float("-inf")
+        self._want = Want.NOTHING
         self._open_dispatches: Dict[int, Tuple[str, ...]] = {}
         self._dispatch_count = 0
+        self._made: List[Attempt] = []
         self._actions: List[Action] = []
         self._handlers: Dict[Type[Any], Callable[[Any], None]] = {
+            TaskAnnounced: self._on_task_announced,
+            TaskLeft: self._on_task_left,
             TaskSubmitted: self._on_task_submitted,
             TurnGranted: self._on_turn_granted,
             DispatchAccepted: self._on_dispatch_accepted,
@@ -116,86 +155,114 @@ class Scheduler:
         list of Action
             To be carried out in this order.
         """
+        self._now = event.time
         self._handlers[type(event)](event)
+        self._settle(event)
         actions, self._actions = self._actions, []
         return actions
 
-    def wants_turn(self, now: float) -> bool:
-        """Whether a :class:`~.events.TurnGranted` at time ``now`` would bring a dispatch."""
-        return bool(self._candidates(now))
+    @property
+    def wants_turn(self) -> bool:
+        """Whether a :class:`~.events.TurnGranted` would bring a dispatch."""
+        return self._want is not Want.NOTHING
+
+    @property
+    def wakes_at(self) -> Optional[float]:
+        """When it wants a :class:`~.events.Tick` even if nothing happens; None if it waits for other events only."""
+        restart = None if self.wants_turn else self._restarts.wakes_at(self._now)
+        return min((t for t in (self.placement.wakes_at, self.pool.resumes_at, restart) if t is not None), default=None)
 
     # events
 
+    def _on_task_announced(self, event: TaskAnnounced) -> None:
+        try:
+            self.graph.announce(event.node, event.app, event.parents, event.seconds)
+        except CyclicDependency as e:
+            self._actions.append(Report(str(e)))
+
+    def _on_task_left(self, event: TaskLeft) -> None:
+        self.graph.finish(event.node)
+
     def _on_task_submitted(self, event: TaskSubmitted) -> None:
-        task = Task(event.task_id, event.app, event.size, event.cores, event.priority)
+        shape = Shape(event.cores, event.endpoints, event.filesystem, event.config, event.mpi)
+        task = Task(event.task_id, event.app, event.size, event.priority, shape, event.node, event.seconds)
         self.tasks[task.id] = task
-        self._log(event.time, "task", task=task.id, state="pending", app=task.app, cores=task.cores, priority=task.priority, bytes=task.size)
+        given = {"node": event.node, "seconds": event.seconds, "endpoints": sorted(event.endpoints) if event.endpoints else None,
+                 "filesystem": event.filesystem, "config": event.config, "mpi": dict(event.mpi) or None}
+        self._log("task", task=task.id, state="pending", app=task.app, cores=event.cores, priority=task.priority, bytes=task.size,
+                  **{key: value for key, value in given.items() if value is not None})
         if self.closed:
-            self._fail(event.time, task, FailureKind.SHUTDOWN, "the executor was shut down before the task was dispatched")
-        elif not any(self._fits(task.cores, endpoint) for endpoint in self.pool):
-            self._fail(event.time, task, FailureKind.IMPOSSIBLE,
-                       f"the task needs a thread with {task.cores} cores; the pool has {self.pool.thread_classes()}")
+            self._fail(task, FailureKind.SHUTDOWN, "the executor was shut down before the task was dispatched")
+        elif not self.pool.could_run(shape):
+            self._fail(task, FailureKind.IMPOSSIBLE, f"no thread can ever run the task, which needs {describe(shape)}; "
+                                                     f"the pool has {self.pool.thread_classes()}")
         else:
-            self.pending.add(task)
+            self._queue(task)
 
     def _on_turn_granted(self, event: TurnGranted) -> None:
-        candidates = self._candidates(event.time)
-        if not candidates:
-            return
-        # threads that would stand idle come before queues that would run low
-        idle = [endpoint for endpoint in candidates if endpoint.free_threads]
-        endpoint = self._policy.choose(idle or candidates)
         self._dispatch_count += 1
-        dispatch_id = self._dispatch_count
-        attempts = self._bind_pending(endpoint, event.time, dispatch_id)
+        self._turns.make(event.time)
+        attempts, self._made = self._made, []
+        if not attempts:
+            return  # the policy has changed its mind, or has failed, since the turn was wanted
+        dispatch_id, child = self._dispatch_count, attempts[0].threads.child
         self._open_dispatches[dispatch_id] = tuple(attempt.id for attempt in attempts)
-        self._log(event.time, "dispatch", dispatch=dispatch_id, state="sent", endpoint=endpoint.name, attempts=len(attempts),
-                  bytes=sum(attempt.task.size for attempt in attempts), running=len(endpoint.running), ahead=len(endpoint.ahead))
-        self._actions.append(Dispatch(dispatch_id, endpoint.name, tuple((attempt.id, attempt.task.id) for attempt in attempts)))
+        config = {} if child.config is None else {"config": child.config}
+        self._log("dispatch", dispatch=dispatch_id, state="sent", endpoint=child.endpoint.name, attempts=len(attempts),
+                  bytes=sum(attempt.task.size for attempt in attempts), running=sum(len(threads.running) for threads in child.classes),
+                  ahead=len(child.ahead), **config)
+        self._actions.append(Dispatch(dispatch_id, child.endpoint.name, tuple((a.id, a.task.id) for a in attempts), child.config,
+                                      attempts[0].task.shape.mpi))
 
     def _on_dispatch_accepted(self, event: DispatchAccepted) -> None:
         self._open_dispatches.pop(event.dispatch_id)
-        self._log(event.time, "dispatch", dispatch=event.dispatch_id, state="accepted")
+        self._log("dispatch", dispatch=event.dispatch_id, state="accepted")
 
     def _on_dispatch_rejected(self, event: DispatchRejected) -> None:
         attempt_ids = self._open_dispatches.pop(event.dispatch_id)
-        self._log(event.time, "dispatch", dispatch=event.dispatch_id, state="rejected", reason=event.reason, http_status=event.http_status)
+        self._log("dispatch", dispatch=event.dispatch_id, state="rejected", reason=event.reason, http_status=event.http_status)
         attempts = [self.attempts[attempt_id] for attempt_id in attempt_ids if attempt_id in self.attempts]
         if attempts:
-            endpoint = attempts[0].endpoint
-            self._log(event.time, "endpoint", endpoint=endpoint.name, state="paused", seconds=endpoint.pause(event.time))
+            endpoint = attempts[0].threads.endpoint
+            self._log("endpoint", endpoint=endpoint.name, state="paused", seconds=endpoint.pause(event.time))
+            self.pool.note_endpoint(endpoint, event.time)
         for attempt in attempts:
             if not event.blames_tasks:
                 attempt.task.excused += 1
-            self._finish_attempt(event.time, attempt, Outcome.REJECTED, event.reason, None, ())
+            self._finish_attempt(attempt, Outcome.REJECTED, event.reason, None, ())
 
     def _on_result(self, event: ResultReceived) -> None:
         attempt = self.attempts.get(event.attempt_id)
         if attempt is None:
             self._on_stray_result(event)
             return
-        self._hear(attempt.endpoint, event)
+        self._hear(attempt.threads.child, event)
         if event.outcome is Outcome.OK and event.run_seconds is not None:
-            self._runtimes.observe(attempt.task.app, event.run_seconds)
-        self._finish_attempt(event.time, attempt, event.outcome, event.message, event.payload, event.info)
+            self.placement.observe(attempt.task, attempt.threads, event.run_seconds)
+        self._finish_attempt(attempt, event.outcome, event.message, event.payload, event.info)
 
     def _on_stray_result(self, event: ResultReceived) -> None:
         """A result of an attempt that is finished: a duplicate, or one whose dispatch was given up without an answer, yet ran."""
-        self._log(event.time, "attempt", attempt=event.attempt_id, state="duplicate", outcome=event.outcome.value)
+        self._log("attempt", attempt=event.attempt_id, state="duplicate", outcome=event.outcome.value)
         task = self.tasks.get(int(event.attempt_id.partition(".")[0]))
-        if task is None or not event.outcome.is_final:
+        if task is None or event.attempt_id not in task.places or not event.outcome.is_final:
             return
         if not task.active:
             self.pending.discard(task)
-        self._resolve(event.time, task, event.attempt_id, event.outcome, event.payload)
+            self.placement.end_wait(task)
+        self._resolve(task, event.attempt_id, event.outcome, event.payload)
 
     def _on_status(self, event: StatusReceived) -> None:
         endpoint = self.pool[event.endpoint]
         self._statuses.heard((event.endpoint, event.child_id), event.time)
         fields: Dict[str, Any] = {"child": event.child_id, "online": event.online, "workers": event.workers, "pending": event.pending}
-        self._log(event.time, "endpoint", endpoint=endpoint.name, state="status", **{k: v for k, v in fields.items() if v is not None})
-        if event.child_id is None and event.online is not None and (event.online or endpoint.may_be_offline(event.time)):
-            self._set_online(event.time, endpoint, event.online)
+        self._log("endpoint", endpoint=endpoint.name, state="status", **{k: v for k, v in fields.items() if v is not None})
+        if event.child_id is not None:
+            child = next((c for c in endpoint.children if c.ids and c.ids[-1] == event.child_id), None)
+            if child is not None and event.workers:
+                self._set_workers(child, event.workers)
+        elif event.online is not None and (event.online or endpoint.may_be_offline(event.time)):
+            self._set_online(endpoint, event.online)
 
     def _on_tick(self, event: Tick) -> None:
         if not self._watching:
@@ -209,166 +276,161 @@ class Scheduler:
     def _on_shutdown(self, event: ShutdownRequested) -> None:
         self.closed = True
         for attempt in list(self.attempts.values()):
-            self._log(event.time, "attempt", attempt=attempt.id, state="finished", outcome="abandoned")
-            attempt.endpoint.forget(attempt)
+            self._log("attempt", attempt=attempt.id, state="finished", outcome="abandoned")
+            attempt.threads.forget(attempt)
+            self.pool.note(attempt.threads)
         self.attempts.clear()
         for task in list(self.tasks.values()):
             where = "while it ran on an endpoint, where it may still finish" if task.active else "before it was dispatched"
-            self._fail(event.time, task, FailureKind.SHUTDOWN, f"the executor was shut down {where}")
-        self.pending = PendingTasks()
+            if not task.active:
+                self.pending.discard(task)
+            self._fail(task, FailureKind.SHUTDOWN, f"the executor was shut down {where}")
+
+    def _settle(self, event: Event) -> None:
+        """See what the event has changed for the tasks that are pending, and whether a turn is worth a request now."""
+        for endpoint in self.pool.resume(event.time):
+            self._log("endpoint", endpoint=endpoint.name, state="resumed")
+        for task in self.placement.end_waits(event.time):
+            self._log("task", task=task.id, state="pending", after="wait")
+        if len(self.graph) and self.graph.refresh(self._app_seconds, event.time):
+            self.pending.reorder(self._rank)
+        # free threads that have a task have one whatever else is submitted or announced
+        if self._want is not Want.FOR_FREE_THREADS or not isinstance(event, (TaskSubmitted, TaskAnnounced, TaskLeft, DispatchAccepted)):
+            self._want = Want.NOTHING if self.closed else self._turns.wanted(event.time)
 
     # tasks and attempts
 
-    def _bind_pending(self, endpoint: PooledEndpoint, now: float, dispatch_id: int) -> List[Attempt]:
-        """Bind pending tasks, in order, to the free threads of ``endpoint`` and to its queue, as far as one dispatch carries them."""
-        attempts: List[Attempt] = []
-        size = 0
-        share = self._fair_share([e for e in self.pool if e.available(now)])
-        limit = self._settings.batch_bytes
-        while True:
-            task = self._next_task(endpoint, now)
-            if task is None or not self._has_room(endpoint, task, self._horizon(share)):
-                break
-            if limit is not None and attempts and size + task.size > limit:
-                break
-            self.pending.remove_first(task)
-            size += task.size
-            attempt = self._start_attempt(endpoint, task, now, dispatch_id)
-            attempts.append(attempt)
-            if attempt.id in endpoint.running:
-                share -= (attempt.seconds or 0.0) / endpoint.threads
-        return attempts
+    def _queue(self, task: Task) -> None:
+        task.rank = self._rank(task)
+        self.pending.add(task)
 
-    def _start_attempt(self, endpoint: PooledEndpoint, task: Task, now: float, dispatch_id: int) -> Attempt:
+    def _rank(self, task: Task) -> float:
+        return self.graph.rank(task.node, 0.0)
+
+    def _app_seconds(self, app: str) -> float:
+        mean = self._runtimes.mean(app)
+        return mean if mean is not None else self._runtimes.typical()
+
+    def _start_attempt(self, task: Task, threads: Threads) -> None:
         task.tries += 1
-        attempt = Attempt(f"{task.id}.{task.tries}", task, endpoint, self._thread_seconds(task.app, endpoint))
+        seconds = self._ahead.thread_seconds(self.placement.run_seconds(task, threads), threads)
+        attempt = Attempt(f"{task.id}.{task.tries}", task, threads, seconds, self._now)
+        again = {"again": True} if task.active else {}
         task.active.add(attempt.id)
+        task.places[attempt.id] = threads.endpoint.name
         self.attempts[attempt.id] = attempt
-        state = "running" if endpoint.bind(attempt) else "queued_ahead"
-        self._log(now, "attempt", attempt=attempt.id, state=state, task=task.id, endpoint=endpoint.name, dispatch=dispatch_id)
-        return attempt
+        self._made.append(attempt)
+        state = "running" if threads.bind(attempt) else "queued_ahead"
+        self.pool.note(threads)
+        self._restarts.asked(threads.child, self._now)
+        self._log("attempt", attempt=attempt.id, state=state, task=task.id, endpoint=threads.endpoint.name, thread_class=threads.index,
+                  dispatch=self._dispatch_count, **again)
 
-    def _finish_attempt(self, now: float, attempt: Attempt, outcome: Outcome, message: str, payload: Any,
-                        info: Tuple[Tuple[str, Any], ...]) -> None:
+    def _wait(self, task: Task, threads: Threads) -> None:
+        seconds = self.placement.wait(task, threads, self._now)
+        self._log("task", task=task.id, state="waiting", endpoint=threads.endpoint.name, cores=threads.cores, seconds=seconds)
+
+    def _finish_attempt(self, attempt: Attempt, outcome: Outcome, message: str, payload: Any, info: Tuple[Tuple[str, Any], ...]) -> None:
         task = attempt.task
         del self.attempts[attempt.id]
         task.active.discard(attempt.id)
         # what an app raised is the user's: its text may hold anything, and stays out of the log
         detail = {"message": message} if message and not outcome.is_final else {}
-        self._log(now, "attempt", attempt=attempt.id, state="finished", outcome=outcome.value, **detail, **dict(info))
-        successor = attempt.endpoint.release(attempt)
+        self._log("attempt", attempt=attempt.id, state="finished", outcome=outcome.value, **detail, **dict(info))
+        successor = attempt.threads.release(attempt, self._now)
+        self.pool.note(attempt.threads)
         if successor is not None:
-            self._log(now, "attempt", attempt=successor.id, state="running")
+            self._log("attempt", attempt=successor.id, state="running")
         if task.id not in self.tasks:
             return  # its future is completed already
         if outcome.is_final:
-            self._resolve(now, task, attempt.id, outcome, payload)
+            self._resolve(task, attempt.id, outcome, payload)
         elif not task.active:
-            self._try_again(now, task, attempt, outcome, message)
+            self._try_again(task, attempt, outcome, message)
 
-    def _resolve(self, now: float, task: Task, attempt_id: str, outcome: Outcome, payload: Any) -> None:
+    def _resolve(self, task: Task, attempt_id: str, outcome: Outcome, payload: Any) -> None:
         del self.tasks[task.id]
-        self._log(now, "task", task=task.id, state="done" if outcome is Outcome.OK else "failed", attempt=attempt_id)
-        self._actions.append(ResolveTask(task.id, attempt_id, outcome, payload))
+        self._log("task", task=task.id, state="done" if outcome is Outcome.OK else "failed", attempt=attempt_id)
+        self._actions.append(ResolveTask(task.id, attempt_id, task.places[attempt_id], outcome, payload))
 
-    def _try_again(self, now: float, task: Task, attempt: Attempt, outcome: Outcome, message: str) -> None:
-        task.failed_on |= {attempt.endpoint.name}
+    def _try_again(self, task: Task, attempt: Attempt, outcome: Outcome, message: str) -> None:
+        task.shape = task.shape._replace(avoid=task.shape.avoid | {attempt.threads.endpoint.name})
         if task.tries - task.excused > self._settings.failover_attempts:
-            tried = ", ".join(sorted(task.failed_on))
-            self._fail(now, task, FailureKind.ENDPOINTS_FAILED,
-                       f"gave up after {task.tries} attempts on {tried}; the last one, on {attempt.endpoint.name}, "
+            tried = ", ".join(sorted(task.shape.avoid))
+            self._fail(task, FailureKind.ENDPOINTS_FAILED,
+                       f"gave up after {task.tries} attempts on {tried}; the last one, on {attempt.threads.endpoint.name}, "
                        f"ended with {outcome.value}: {message}")
         else:
-            self.pending.add(task)
-            self._log(now, "task", task=task.id, state="pending", after=attempt.id)
+            self._queue(task)
+            self._log("task", task=task.id, state="pending", after=attempt.id)
 
-    def _fail(self, now: float, task: Task, kind: FailureKind, message: str) -> None:
+    def _fail(self, task: Task, kind: FailureKind, message: str) -> None:
+        self.placement.end_wait(task)
         del self.tasks[task.id]
-        self._log(now, "task", task=task.id, state="failed", reason=kind.value)
+        self._log("task", task=task.id, state="failed", reason=kind.value)
         self._actions.append(FailTask(task.id, kind, message))
+
+    def _fail_for_policy(self, task: Task, error: PolicyError) -> None:
+        self.pending.remove_first(task)
+        self._fail(task, FailureKind.POLICY, str(error))
 
     # endpoints
 
-    def _hear(self, endpoint: PooledEndpoint, event: ResultReceived) -> None:
-        self._set_online(event.time, endpoint, True)
+    def _hear(self, child: Child, event: ResultReceived) -> None:
+        endpoint = child.endpoint
         if endpoint.paused_until is not None:
-            self._log(event.time, "endpoint", endpoint=endpoint.name, state="resumed")
+            self._log("endpoint", endpoint=endpoint.name, state="resumed")
         endpoint.heard_result(event.time)
+        self._set_online(endpoint, True)
         self._statuses.heard((endpoint.name, None), event.time)
+        if not child.warm:
+            self._warm(child, event.run_seconds or 0.0)
         if event.child_id is None:
             return
-        if event.child_id not in endpoint.children:
-            endpoint.children.append(event.child_id)
-            self._log(event.time, "endpoint", endpoint=endpoint.name, state="child", child=event.child_id)
-        self._statuses.heard((endpoint.name, event.child_id), event.time)
+        target = endpoint.name, event.child_id
+        if event.child_id not in child.ids:
+            child.ids.append(event.child_id)
+            self._log("endpoint", endpoint=endpoint.name, state="child", child=event.child_id)
+            # a result is as good as a status, but only a status tells how many workers there are
+            self._statuses.watch(target, event.time if endpoint.count_is_given else float("-inf"))
+        elif endpoint.count_is_given:
+            self._statuses.heard(target, event.time)
 
-    def _set_online(self, now: float, endpoint: PooledEndpoint, online: bool) -> None:
+    def _warm(self, child: Child, run_seconds: float) -> None:
+        began = self._now - run_seconds
+        if child.asked is not None:
+            child.endpoint.startup_seconds = max(0.0, began - child.asked)
+        child.warm = True
+        for threads in child.classes:
+            threads.began(began)
+        self._restarts.warm(child)
+        self.placement.compare_again()
+        self._log("endpoint", endpoint=child.endpoint.name, state="warm")
+
+    def _set_workers(self, child: Child, workers: int) -> None:
+        if not child.warm:
+            self._warm(child, 0.0)
+        threads = child.classes[0]
+        if child.endpoint.count_is_given or len(child.classes) > 1 or threads.count == workers:
+            return
+        self._log("endpoint", endpoint=child.endpoint.name, state="threads", thread_class=threads.index, count=workers)
+        for attempt in threads.resize(workers):
+            self._log("attempt", attempt=attempt.id, state="queued_ahead")
+        while True:
+            successor = threads.promote(self._now)
+            if successor is None:
+                break
+            self._log("attempt", attempt=successor.id, state="running")
+        self.pool.note(threads)
+
+    def _set_online(self, endpoint: PooledEndpoint, online: bool) -> None:
         if endpoint.online != online:
             endpoint.online = online
-            self._log(now, "endpoint", endpoint=endpoint.name, state="online" if online else "offline")
+            self._log("endpoint", endpoint=endpoint.name, state="online" if online else "offline")
+        self.pool.note_endpoint(endpoint, self._now)
 
-    # what fits where
-
-    @staticmethod
-    def _fits(cores: int, endpoint: PooledEndpoint) -> bool:
-        return cores <= endpoint.cores
-
-    def _next_task(self, endpoint: PooledEndpoint, now: float) -> Optional[Task]:
-        def accepts(shape: Shape) -> bool:
-            cores, failed_on = shape
-            if not self._fits(cores, endpoint):
-                return False
-            if endpoint.name not in failed_on:
-                return True
-            # a second try goes elsewhere, if there is an elsewhere
-            return not any(e.name not in failed_on and e.available(now) and self._fits(cores, e) for e in self.pool)
-        return self.pending.first(accepts)
-
-    def _candidates(self, now: float) -> List[PooledEndpoint]:
-        """Endpoints to which a dispatch is worth a request now: a thread is free, or the queue is less than half full."""
-        if not self.pending:
-            return []
-        available = [endpoint for endpoint in self.pool if endpoint.available(now)]
-        half = self._horizon(self._fair_share(available)) / 2 if available else 0.0
-        candidates = []
-        for endpoint in available:
-            task = self._next_task(endpoint, now)
-            if task is not None and self._has_room(endpoint, task, half):
-                candidates.append(endpoint)
-        return candidates
-
-    def _has_room(self, endpoint: PooledEndpoint, task: Task, horizon: float) -> bool:
-        if endpoint.free_threads:
-            return True
-        if not endpoint.warm:
-            return False
-        return self._settings.ahead.allows(
-            run_seconds=self._runtimes.estimate(task.app), ahead_seconds=endpoint.ahead_seconds, ahead_tasks=len(endpoint.ahead),
-            threads=endpoint.threads, horizon=horizon)
-
-    def _thread_seconds(self, app: str, endpoint: PooledEndpoint) -> Optional[float]:
-        seconds = self._runtimes.estimate(app)
-        return None if seconds is None else self._settings.ahead.thread_seconds(seconds, endpoint.threads)
-
-    def _horizon(self, share: float) -> float:
-        """Seconds of work to queue ahead: never more than the endpoint's fair share of what is left."""
-        return min(self._settings.ahead.horizon(len(self.pool)), share)
-
-    def _fair_share(self, available: Sequence[PooledEndpoint]) -> float:
-        """Seconds that all available endpoints together would take for the work not yet begun, as far as its run times are known."""
-        sizes = Counter(e.threads for e in available)
-        seconds = sum(e.ahead_seconds for e in available) / sum(threads * count for threads, count in sizes.items())
-        for app, tasks in self.pending.count_by_app().items():
-            run_seconds = self._runtimes.estimate(app)
-            if run_seconds is not None:
-                seconds += tasks / sum(count * threads / self._settings.ahead.thread_seconds(run_seconds, threads)
-                                       for threads, count in sizes.items())
-        return seconds
-
-    def _log(self, time: float, kind: str, **fields: Any) -> None:
-        self._actions.append(Log(time, {"kind": kind, **fields}))
-
-    # checks
+    def _log(self, kind: str, **fields: Any) -> None:
+        self._actions.append(Log(self._now, {"kind": kind, **fields}))
 
     def validate(self) -> None:
         """Check the invariants of the state; tests call it after every event.
@@ -378,20 +440,4 @@ class Scheduler:
         AssertionError
             If one does not hold.
         """
-        bound: Dict[str, Attempt] = {}
-        for endpoint in self.pool:
-            assert len(endpoint.running) <= endpoint.threads, f"{endpoint.name} runs more attempts than it has threads"
-            assert not (endpoint.ahead and endpoint.free_threads), f"{endpoint.name} has attempts queued ahead and a free thread"
-            assert not endpoint.running.keys() & endpoint.ahead.keys()
-            assert abs(endpoint.ahead_seconds - sum(a.seconds or 0.0 for a in endpoint.ahead.values())) < 1e-6
-            for attempt in [*endpoint.running.values(), *endpoint.ahead.values()]:
-                assert attempt.endpoint is endpoint
-                assert self._fits(attempt.task.cores, endpoint), f"task {attempt.task.id} does not fit {endpoint.name}"
-                bound[attempt.id] = attempt
-        assert bound == self.attempts, "an attempt is known that no endpoint holds, or the other way round"
-        unfinished = 0
-        for task in self.tasks.values():
-            assert task.active <= self.attempts.keys()
-            unfinished += not task.active
-        assert unfinished == len(self.pending), "a task is neither pending nor dispatched"
-        assert not (self.closed and (self.tasks or self.attempts))
+        check(self)

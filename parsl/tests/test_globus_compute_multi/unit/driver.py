@@ -1,7 +1,7 @@
 """Drives the scheduler by events alone, and checks everything it does."""
 from __future__ import annotations
 
-from typing import Dict, List, Optional, Sequence
+from typing import Any, Dict, List, Optional, Sequence, Tuple, Union
 
 from parsl.executors.globus_compute_multi.observe.replay import RunState
 from parsl.executors.globus_compute_multi.scheduling.actions import (
@@ -9,6 +9,7 @@ from parsl.executors.globus_compute_multi.scheduling.actions import (
     FailTask,
     Log,
     QueryStatus,
+    Report,
     ResolveTask,
 )
 from parsl.executors.globus_compute_multi.scheduling.events import (
@@ -19,6 +20,8 @@ from parsl.executors.globus_compute_multi.scheduling.events import (
     ResultReceived,
     ShutdownRequested,
     StatusReceived,
+    TaskAnnounced,
+    TaskLeft,
     TaskSubmitted,
     Tick,
     TurnGranted,
@@ -30,16 +33,31 @@ from parsl.executors.globus_compute_multi.scheduling.scheduler import (
     Scheduler,
     Settings,
 )
+from parsl.executors.globus_compute_multi.scheduling.threads import ClassSpec
 
 BATCH_BYTES = 1000
+
+
+def spec(name: str, threads: Union[int, Dict[int, int]] = 1, cores: int = 1, **more: Any) -> EndpointSpec:
+    """An endpoint with so many threads of so many cores, or with ``{cores: count}``."""
+    classes = threads if isinstance(threads, dict) else {cores: threads}
+    return EndpointSpec(name, tuple(ClassSpec(c, count) for c, count in classes.items()), **more)
+
+
+def header(endpoints: Sequence[EndpointSpec]) -> Dict[str, Any]:
+    """What the first line of a run log says of the pool."""
+    return {"endpoints": [{"endpoint": e.name, "threads": [{"cores": c.cores, "count": c.count, "config": c.config} for c in e.classes]}
+                          for e in endpoints]}
 
 
 class Driver:
     """A scheduler with a clock, an account of what it asked for, and its log folded line by line."""
 
     def __init__(self, endpoints: Sequence[EndpointSpec], *, requests_per_second: Optional[float] = 2.0, prefetch: Optional[int] = None,
-                 failover_attempts: int = 2, policy: Optional[Policy] = None) -> None:
-        self.scheduler = Scheduler(endpoints, Settings(AheadRule(requests_per_second, prefetch), BATCH_BYTES, failover_attempts), policy)
+                 failover_attempts: int = 2, redispatch: bool = True, policy: Optional[Policy] = None) -> None:
+        self.scheduler = Scheduler(
+            endpoints, Settings(AheadRule(requests_per_second, prefetch), BATCH_BYTES, failover_attempts, redispatch), policy)
+        self.policy_may_fail = False
         self.requests_per_second = requests_per_second
         self.prefetch = prefetch
         self.now = 0.0
@@ -49,7 +67,9 @@ class Driver:
         self.resolved: Dict[int, ResolveTask] = {}
         self.failed: Dict[int, FailTask] = {}
         self.queries: List[QueryStatus] = []
-        self.log = RunState({"endpoints": [{"endpoint": e.name, "threads": e.threads, "cores": e.cores} for e in endpoints]})
+        self.reports: List[str] = []
+        self.waited: List[Tuple[int, str]] = []
+        self.log = RunState(header(endpoints))
 
     def handle(self, event: Event) -> None:
         for action in self.scheduler.handle(event):
@@ -65,12 +85,19 @@ class Driver:
                 self.failed[action.task_id] = action
             elif isinstance(action, QueryStatus):
                 self.queries.append(action)
+            elif isinstance(action, Report):
+                self.reports.append(action.message)
             elif isinstance(action, Log):
                 self.log.apply({"t": action.time, **action.fields})
+                if action.fields["state"] == "waiting":
+                    self.waited.append((action.fields["task"], action.fields["endpoint"]))
         self.scheduler.validate()
         for endpoint in self.scheduler.pool:
             folded = self.log.endpoints[endpoint.name]
-            assert (folded.running, folded.ahead, folded.online) == (set(endpoint.running), set(endpoint.ahead), endpoint.online)
+            assert folded.online == endpoint.online
+            for threads, state in zip(endpoint.classes, folded.classes):
+                assert (state.count, state.running) == (threads.count, set(threads.running))
+                assert state.ahead == (set(threads.child.ahead) if len(threads.child.classes) == 1 else set())
 
     def _check_first(self, task_id: int) -> None:
         assert task_id in self.submitted
@@ -78,32 +105,45 @@ class Driver:
 
     def _check_dispatch(self, dispatch: Dispatch) -> None:
         assert dispatch.attempts, "an empty dispatch wastes a request"
-        assert self.scheduler.pool[dispatch.endpoint].available(self.now), "a dispatch to an endpoint that is not available"
-        sizes = [self.scheduler.tasks[task_id].size for _, task_id in dispatch.attempts]
         endpoint = self.scheduler.pool[dispatch.endpoint]
-        queue = [attempt.seconds or 0.0 for attempt in endpoint.ahead.values()]
-        if self.prefetch is not None:
-            assert len(queue) <= self.prefetch * endpoint.threads, "more is queued ahead than the user allows"
-        elif queue:
+        assert endpoint.available, "a dispatch to an endpoint that is not available"
+        attempts = [self.scheduler.attempts[attempt_id] for attempt_id, _ in dispatch.attempts]
+        child = attempts[0].threads.child
+        assert {attempt.threads.child for attempt in attempts} == {child} and child.config == dispatch.config, "a dispatch for two children"
+        sizes = [attempt.task.size for attempt in attempts]
+        queue = [attempt.seconds for attempt in child.ahead.values()]
+        new = {attempt.id for attempt in attempts}
+        if new.isdisjoint(child.ahead):
+            pass  # what was there before may be more than allowed, if the endpoint turned out to have fewer threads
+        elif self.prefetch is not None:
+            assert len(queue) <= self.prefetch * child.classes[0].count, "more is queued ahead than the user allows"
+        else:
             horizon = AheadRule(self.requests_per_second).horizon(len(self.scheduler.pool))
-            assert sum(queue[:-1]) + queue[-1] / 2 <= horizon * endpoint.threads + 1e-6, "more is queued ahead than the horizon"
+            assert sum(queue[:-1]) + queue[-1] / 2 <= horizon * child.classes[0].count + 1e-6, "more is queued ahead than the horizon"
         assert sum(sizes) <= BATCH_BYTES or len(sizes) == 1, "a dispatch is larger than the service takes"
 
     # short forms of the events
 
-    def submit(self, app: str = "app", *, size: int = 10, cores: int = 1, priority: float = 0.0) -> int:
+    def submit(self, app: str = "app", *, size: int = 10, cores: int = 1, priority: float = 0.0, **more: Any) -> int:
         task_id = len(self.submitted) + 1
         self.submitted.append(task_id)
-        self.handle(TaskSubmitted(self.now, task_id, app, size, cores, priority))
+        self.handle(TaskSubmitted(self.now, task_id, app, size, cores, priority, **more))
         return task_id
+
+    def announce(self, node: int, *parents: int, app: str = "app", seconds: Optional[float] = None) -> None:
+        self.handle(TaskAnnounced(self.now, node, app, parents, seconds))
+
+    def leave(self, node: int) -> None:
+        self.handle(TaskLeft(self.now, node))
 
     def turn(self) -> Optional[Dispatch]:
         """Grant a turn; the dispatch it brought."""
-        wanted = self.scheduler.wants_turn(self.now)
+        wanted = self.scheduler.wants_turn
         before = len(self.dispatches)
         self.handle(TurnGranted(self.now))
-        assert (len(self.dispatches) > before) == wanted, "wants_turn promises what a turn then brings"
-        return list(self.dispatches.values())[-1] if wanted else None
+        brought = len(self.dispatches) > before
+        assert brought == wanted or self.policy_may_fail and not brought, "wants_turn promises what a turn then brings"
+        return list(self.dispatches.values())[-1] if brought else None
 
     def turns(self) -> List[Dispatch]:
         """Grant turns as long as they are wanted."""
@@ -113,6 +153,10 @@ class Driver:
             if dispatch is None:
                 return dispatches
             dispatches.append(dispatch)
+
+    def place(self) -> Dict[int, str]:
+        """Grant turns as long as they are wanted; the endpoint of each task that was dispatched."""
+        return {task_id: dispatch.endpoint for dispatch in self.turns() for _, task_id in dispatch.attempts}
 
     def accept(self, dispatch_id: int) -> None:
         self.unanswered.remove(dispatch_id)
@@ -126,8 +170,8 @@ class Driver:
                child_id: Optional[str] = "child") -> None:
         self.handle(ResultReceived(self.now, attempt_id, outcome, run_seconds, child_id, message, payload=f"value of {attempt_id}"))
 
-    def status(self, endpoint: str, online: Optional[bool], child_id: Optional[str] = None) -> None:
-        self.handle(StatusReceived(self.now, endpoint, online, child_id))
+    def status(self, endpoint: str, online: Optional[bool], child_id: Optional[str] = None, workers: Optional[int] = None) -> None:
+        self.handle(StatusReceived(self.now, endpoint, online, child_id, workers))
 
     def tick(self, seconds: float = 1.0) -> None:
         self.now += seconds
@@ -136,10 +180,11 @@ class Driver:
     def shutdown(self) -> None:
         self.handle(ShutdownRequested(self.now))
 
-    def warm(self, endpoint: str, app: str = "app", run_seconds: float = 1.0) -> None:
-        """Run one task on ``endpoint``, so that its run time is known there; the endpoint must be the one chosen."""
-        self.submit(app)
-        dispatch = self.turn()
-        assert dispatch is not None and dispatch.endpoint == endpoint
-        self.accept(dispatch.dispatch_id)
-        self.result(dispatch.attempts[0][0], run_seconds=run_seconds)
+    def warm(self, endpoint: str, app: str = "app", run_seconds: float = 1.0, runs: int = 10) -> None:
+        """Run tasks on ``endpoint``, so that their run time is well known."""
+        for _ in range(runs):
+            self.submit(app, endpoints=frozenset({endpoint}))
+            dispatch = self.turn()
+            assert dispatch is not None and dispatch.endpoint == endpoint
+            self.accept(dispatch.dispatch_id)
+            self.result(dispatch.attempts[0][0], run_seconds=run_seconds)

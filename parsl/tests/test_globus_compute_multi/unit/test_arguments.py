@@ -12,14 +12,16 @@ from globus_sdk import AccessTokenAuthorizer
 
 import parsl.executors.globus_compute_multi.executor as module
 from parsl.errors import OptionalModuleMissing
-from parsl.executors.errors import InvalidResourceSpecification
-from parsl.executors.globus_compute_multi import Endpoint, GlobusComputeMultiExecutor
+from parsl.executors.globus_compute_multi import (
+    Endpoint,
+    GlobusComputeMultiExecutor,
+    ThreadClass,
+)
 from parsl.executors.globus_compute_multi.errors import (
     EndpointConfigurationError,
     ExecutorNotRunning,
     TaskTooLarge,
 )
-from parsl.executors.globus_compute_multi.resources import SpecificationReader
 
 pytestmark = pytest.mark.local
 
@@ -35,7 +37,34 @@ A, B = "4b116d3c-1703-4f8f-9f6f-39921e5864df", "0c1d2a7e-0f1b-4a51-9df1-5d5e6b3a
     ({"id": A, "threads": True}, "threads"),
     ({"id": A, "threads": 2.0}, "threads"),
     ({"id": A, "threads": "8"}, "threads"),
+    ({"id": A, "threads": {1, 2}}, "threads must be"),
+    ({"id": A, "threads": {}}, "threads is empty"),
+    ({"id": A, "threads": {1: 4, 0: 2}}, "threads: each key"),
+    ({"id": A, "threads": {1: 4, "16": 2}}, "threads: each key.*'16'"),
+    ({"id": A, "threads": {True: 2}}, "threads: each key.*True"),
+    ({"id": A, "threads": {1: 4, 16: 0}}, r"threads\[16\]"),
+    ({"id": A, "threads": {1: 4, 16: 2.0}}, r"threads\[16\]"),
+    ({"id": A, "threads": {1: True}}, r"threads\[1\]"),
+    ({"id": A, "threads": []}, "threads is empty"),
+    ({"id": A, "threads": [ThreadClass(1, 4), 3]}, r"threads\[1\] must be a ThreadClass, not 3"),
+    ({"id": A, "threads": [ThreadClass(1, 4), ThreadClass(2, 4), ThreadClass(1, 9)]}, r"threads\[0\] and .*threads\[2\] have the same"),
+    ({"id": A, "threads": [ThreadClass(1, 4), ThreadClass(1, 4, {})]}, "have the same"),
+    ({"id": A, "threads": [ThreadClass(1, 4, {"a": 1, "b": 2}), ThreadClass(1, 2, {"b": 2, "a": 1})]}, "have the same"),
+    ({"id": A, "threads": {1: 4}, "cores_per_thread": 1}, "cores_per_thread"),
+    ({"id": A, "threads": [ThreadClass(1, 4)], "cores_per_thread": 1}, "cores_per_thread"),
     ({"id": A, "cores_per_thread": 0}, "cores_per_thread"),
+    ({"id": A, "cores_per_thread": True}, "cores_per_thread"),
+    ({"id": A, "filesystem": ""}, "filesystem"),
+    ({"id": A, "filesystem": 3}, "filesystem"),
+    ({"id": A, "startup_seconds": -1}, "startup_seconds"),
+    ({"id": A, "startup_seconds": float("nan")}, "startup_seconds"),
+    ({"id": A, "startup_seconds": True}, "startup_seconds"),
+    ({"id": A, "cost_per_core_hour": float("inf")}, "cost_per_core_hour"),
+    ({"id": A, "cost_per_core_hour": "1"}, "cost_per_core_hour"),
+    ({"id": A, "cost_per_core_hour": None}, "cost_per_core_hour"),
+    ({"id": A, "speed": 0}, "speed"),
+    ({"id": A, "speed": -2.0}, "speed"),
+    ({"id": A, "speed": 10 ** 400}, "speed"),
     ({"id": A, "name": ""}, "name"),
     ({"id": A, "name": 3}, "name"),
 ])
@@ -44,9 +73,74 @@ def test_an_endpoint_refuses_what_cannot_be_used(arguments, culprit):
         Endpoint(**arguments)
 
 
+def test_what_is_wrong_with_an_endpoint_is_said_with_its_name():
+    with pytest.raises(EndpointConfigurationError, match=r"endpoint delta: threads\[16\] must be a whole number of at least 1, not 0"):
+        Endpoint(A, name="delta", threads={16: 0})
+
+
 def test_endpoint_ids_are_normalised_and_give_a_name():
     endpoint = Endpoint(A.upper())
     assert (endpoint.id, endpoint.name) == (A, A[:8])
+
+
+@pytest.mark.parametrize("endpoint, given, classes", [
+    (Endpoint(A), False, ["8 x 2 cores"]),
+    (Endpoint(A, cores_per_thread=4), False, ["8 x 4 cores"]),
+    (Endpoint(A, threads=3), True, ["3 x 2 cores"]),
+    (Endpoint(A, threads=3, cores_per_thread=1), True, ["3 x 1 core"]),
+    (Endpoint(A, threads={16: 4, 1: 48}), True, ["4 x 16 cores", "48 x 1 core"]),
+    (Endpoint(A, threads=(ThreadClass(1, 2), ThreadClass(1, 3, {"workers": 3}))), True, ["2 x 1 core", '3 x 1 core with {"workers": 3}']),
+])
+def test_thread_classes_are_what_the_endpoint_says_and_else_the_defaults(endpoint, given, classes):
+    assert endpoint.threads_given is given
+    assert [str(c) for c in endpoint.thread_classes(8, 2)] == classes
+
+
+@pytest.mark.parametrize("arguments", [
+    {"cores": 0, "count": 1}, {"cores": True, "count": 1}, {"cores": 1.0, "count": 1}, {"cores": "1", "count": 1},
+    {"count": 0, "cores": 1}, {"count": None, "cores": 1}, {"count": True, "cores": 1},
+    *({"user_endpoint_config": config, "cores": 1, "count": 1} for config in (
+        "workers: 2", ["workers"], {1: "x"}, {"a": {2: "x"}}, {"a": (1, 2)}, {"a": float("nan")}, {"a": {1, 2}}, {"a": object()}, {"a": b"x"})),
+])
+def test_a_thread_class_refuses_what_cannot_be_used(arguments):
+    with pytest.raises(EndpointConfigurationError, match=f"ThreadClass: {next(iter(arguments))} must"):
+        ThreadClass(**arguments)
+
+
+def test_a_configuration_that_contains_itself_is_refused():
+    config = {}
+    config["self"] = config
+    with pytest.raises(EndpointConfigurationError, match="user_endpoint_config"):
+        ThreadClass(1, 1, config)
+
+
+def test_thread_classes_are_equal_if_they_say_the_same():
+    one, other = ThreadClass(2, 3, {"a": 1, "b": [True, None]}), ThreadClass(2, 3, {"b": [True, None], "a": 1})
+    assert one == other and hash(one) == hash(other) and one.config_text == other.config_text
+    assert len({one, ThreadClass(2, 3), ThreadClass(2, 3, {"a": 2}), ThreadClass(2, 4, {"a": 1, "b": [True, None]})}) == 4
+    assert ThreadClass(2, 3, {}) == ThreadClass(2, 3)
+
+
+def test_what_a_user_changes_later_changes_no_endpoint():
+    config, threads = {"a": [1]}, {1: 2}
+    classes = [ThreadClass(1, 2, config)]
+    by_class, by_cores = Endpoint(A, threads=classes), Endpoint(B, threads=threads)
+    config["a"].append(2)
+    classes.append(ThreadClass(4, 1))
+    threads[4] = 1
+    assert by_class.thread_classes(1, 1) == (ThreadClass(1, 2, {"a": [1]}),)
+    assert by_cores.thread_classes(1, 1) == (ThreadClass(1, 2),)
+
+
+def test_every_argument_of_an_endpoint_is_an_attribute_and_shows():
+    arguments = {"id": A, "name": "delta", "threads": {1: 48, 16: 4}, "filesystem": "lustre", "startup_seconds": 600,
+                 "cost_per_core_hour": 0.25, "speed": 2.0}
+    endpoint = Endpoint(**arguments)
+    assert {key: getattr(endpoint, key) for key in arguments} == arguments
+    assert eval(repr(endpoint)) == endpoint and hash(endpoint) == hash(Endpoint(**arguments))
+    with_classes = Endpoint(B, threads=[ThreadClass(8, 4, {"cores_per_worker": 8})])
+    assert eval(repr(with_classes)) == with_classes
+    assert repr(with_classes) in repr(GlobusComputeMultiExecutor([endpoint, with_classes])).replace("\n    ", "").replace("\n", "")
 
 
 @pytest.mark.parametrize("endpoints, culprit", [
@@ -122,24 +216,3 @@ class TestSubmit:
     def test_arguments_that_do_not_pickle_raise_what_pickling_raises(self):
         with pytest.raises(TypeError, match="pickle"):
             GlobusComputeMultiExecutor([A]).submit(len, {}, (x for x in "ab"))
-
-
-class TestResourceSpecification:
-
-    @pytest.mark.parametrize("specification, key", [
-        ({"core": 1}, "core"), ({3: 1}, "3"),
-        ({"cores": 0}, "cores"), ({"cores": True}, "cores"), ({"cores": 1.5}, "cores"), ({"cores": "4"}, "cores"),
-        ({"priority": float("nan")}, "priority"), ({"priority": float("inf")}, "priority"),
-        ({"priority": "high"}, "priority"), ({"priority": None}, "priority"),
-    ])
-    def test_what_cannot_be_used_is_named(self, specification, key):
-        with pytest.raises(InvalidResourceSpecification, match=key):
-            SpecificationReader("x").read(specification)
-
-    def test_keys_of_other_executors_are_ignored_and_said_so_once(self, caplog):
-        reader = SpecificationReader("mine")
-        for _ in range(2):
-            assert reader.read({"memory": 1, "cpus": 2, "cores": 3}).cores == 3
-        assert sorted(record.getMessage() for record in caplog.records) == [
-            "Executor mine ignores the key 'cpus' of resource specifications",
-            "Executor mine ignores the key 'memory' of resource specifications"]

@@ -19,7 +19,6 @@ from parsl.executors.globus_compute_multi.compute.dispatcher import (
 )
 from parsl.executors.globus_compute_multi.compute.governor import Governor
 from parsl.executors.globus_compute_multi.compute.matching import Matcher
-from parsl.executors.globus_compute_multi.compute.messages import NewTask
 from parsl.executors.globus_compute_multi.compute.result_stream import (
     connection_parameters,
 )
@@ -27,16 +26,18 @@ from parsl.executors.globus_compute_multi.errors import (
     SchedulerCrashed,
     TaskNotCompleted,
 )
+from parsl.executors.globus_compute_multi.messages import NewTask
 from parsl.executors.globus_compute_multi.observe.runlog import RunLog
 from parsl.executors.globus_compute_multi.owner import Owner
 from parsl.executors.globus_compute_multi.resolver import Resolver
+from parsl.executors.globus_compute_multi.resources import Requirement
 from parsl.executors.globus_compute_multi.scheduling.events import TaskSubmitted
-from parsl.executors.globus_compute_multi.scheduling.pool import EndpointSpec
 from parsl.executors.globus_compute_multi.scheduling.queueing import AheadRule
 from parsl.executors.globus_compute_multi.scheduling.scheduler import (
     Scheduler,
     Settings,
 )
+from parsl.tests.test_globus_compute_multi.unit.driver import spec
 
 pytestmark = pytest.mark.local
 
@@ -61,8 +62,8 @@ class NoDispatcher:
 def make_owner(tmp_path):
     def make(scheduler):
         resolver, log = Resolver(), RunLog(tmp_path / "run.jsonl")
-        owner = Owner(scheduler=scheduler([EndpointSpec("a", 1)], Settings(AheadRule(None), None)), matcher=Matcher("s"),
-                      governor=Governor(None, 1.0), resolver=resolver, run_log=log, endpoint_ids={"a": "id"})
+        owner = Owner(scheduler=scheduler([spec("a", 1)], Settings(AheadRule(None), None)), matcher=Matcher("s"),
+                      governor=Governor(None, 1.0), resolver=resolver, run_log=log, endpoint_ids={"a": "id"}, ran_on=lambda node, endpoint: None)
         log.start()
         resolver.start()
         owner.start(NoDispatcher(), None)
@@ -77,7 +78,7 @@ def make_owner(tmp_path):
 
 def post(owner, task_id):
     future = Future()
-    owner.post(NewTask(task_id, "app", 1, 0.0, b"", future))
+    owner.post(NewTask(task_id, "app", Requirement(), None, None, b"", future))
     return future
 
 

@@ -16,7 +16,7 @@ from parsl.executors.globus_compute_multi.observe.runlog import RunLog
 
 pytestmark = pytest.mark.local
 
-HEADER = {"log": "globus_compute_multi", "endpoints": [{"endpoint": "a", "threads": 1, "cores": 1}]}
+HEADER = {"log": "globus_compute_multi", "endpoints": [{"endpoint": "a", "threads": [{"cores": 1, "count": 1}]}]}
 
 
 def lines(*fields):
@@ -24,7 +24,7 @@ def lines(*fields):
 
 
 PENDING = {"kind": "task", "task": 1, "state": "pending"}
-RUNNING = {"kind": "attempt", "attempt": "1.1", "state": "running", "task": 1, "endpoint": "a", "dispatch": 1}
+RUNNING = {"kind": "attempt", "attempt": "1.1", "state": "running", "task": 1, "endpoint": "a", "thread_class": 0, "dispatch": 1}
 FINISHED = {"kind": "attempt", "attempt": "1.1", "state": "finished", "outcome": "ok", "started": 1.0, "finished": 3.0}
 DONE = {"kind": "task", "task": 1, "state": "done", "attempt": "1.1"}
 
@@ -85,7 +85,7 @@ def test_replay_rebuilds_tasks_and_endpoints():
 
 
 @pytest.mark.parametrize("bad, message", [
-    ((RUNNING,), "not pending"),
+    ((RUNNING,), "dispatched while it is None"),
     ((DONE,), "from None to done"),
     ((PENDING, {"kind": "odd"}), "odd"),
     ((PENDING, {"kind": "task"}), "KeyError"),

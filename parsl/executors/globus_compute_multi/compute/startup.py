@@ -1,0 +1,106 @@
+"""What is asked of the service before any task is accepted, and the errors that say what to do if that fails."""
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from typing import Any, Callable
+
+import globus_sdk
+from globus_compute_sdk import Client
+
+from parsl.executors.globus_compute_multi.compute.backoff import Backoff
+from parsl.executors.globus_compute_multi.compute.governor import Governor
+from parsl.executors.globus_compute_multi.compute.messages import StatusAnswered
+from parsl.executors.globus_compute_multi.compute.service import (
+    MalformedAnswer,
+    Service,
+    explain,
+    retry_after,
+)
+from parsl.executors.globus_compute_multi.errors import (
+    CredentialsMissing,
+    ServiceUnavailable,
+    UnknownEndpoint,
+)
+
+logger = logging.getLogger(__name__)
+
+_HOW_TO_LOG_IN = ("Run globus_compute_sdk.Client().app.login() in Python once (or 'globus-compute-endpoint login', where the agent is "
+                  "installed), or set GLOBUS_COMPUTE_CLIENT_ID and GLOBUS_COMPUTE_CLIENT_SECRET.")
+
+#: Seconds that ``start`` waits for the request budget, if other programs of the user have used it up.
+_BUDGET_PATIENCE = 60.0
+
+
+def stored_login() -> Client:
+    """The SDK's own client, provided that nobody has to be asked to log in: a workflow may run where nobody sees the question.
+
+    Raises
+    ------
+    CredentialsMissing
+    """
+    client = Client(do_version_check=False)
+    if isinstance(client.app, globus_sdk.UserApp) and client.app.login_required():
+        raise CredentialsMissing(f"there is no login for Globus Compute. {_HOW_TO_LOG_IN}")
+    return client
+
+
+def register_runner(governor: Governor, service: Service) -> str:
+    """Register the runner function; its ID.
+
+    Raises
+    ------
+    CredentialsMissing, ServiceUnavailable
+    """
+    return str(_ask(governor, "register the runner function", service.register_runner))
+
+
+def first_status(governor: Governor, service: Service, name: str, endpoint_id: str) -> StatusAnswered:
+    """Ask for the status of an endpoint.
+
+    Raises
+    ------
+    CredentialsMissing, ServiceUnavailable, UnknownEndpoint
+    """
+    try:
+        answer = _ask(governor, f"ask for the status of endpoint {name} ({endpoint_id})", service.endpoint_status, endpoint_id)
+    except _Refused as e:
+        raise UnknownEndpoint(f"Globus Compute does not know endpoint {name} ({endpoint_id}), or you may not use it ({e}). "
+                              "'globus-compute-endpoint start' on its machine prints its ID.") from e
+    online = answer["status"] == "online"
+    if not online:
+        logger.warning("Endpoint %s (%s) is offline; it gets no tasks until it is back", name, endpoint_id)
+    return StatusAnswered(name, None, online)
+
+
+class _Refused(ServiceUnavailable):
+    """The service answered 403 or 404."""
+
+
+def _ask(governor: Governor, what: str, request: Callable[..., Any], *args: Any) -> Any:
+    """Send a request at start, and turn its failure into an error that says what to do.
+
+    Only 429 is waited out: the budget is one for all programs of the user, and others may have used it up.
+    """
+    backoff, deadline = Backoff(), time.monotonic() + _BUDGET_PATIENCE
+    while True:
+        try:
+            with governor.permit(threading.Event()):  # nobody can stop it yet
+                return request(*args)
+        except globus_sdk.GlobusAPIError as e:
+            wait = backoff.next(retry_after(e))
+            if e.http_status != 429 or time.monotonic() + wait > deadline:
+                raise _start_error(what, e) from e
+            time.sleep(wait)
+        except (globus_sdk.NetworkError, MalformedAnswer) as e:
+            raise _start_error(what, e) from e
+
+
+def _start_error(what: str, error: Exception) -> Exception:
+    reason = f"cannot {what}: {explain(error)}"
+    if not isinstance(error, globus_sdk.GlobusAPIError):
+        return ServiceUnavailable(f"{reason}. Check the network, and https://status.globus.org.")
+    if error.http_status == 401:
+        return CredentialsMissing(f"{reason}. The service does not accept the credentials. {_HOW_TO_LOG_IN}")
+    return _Refused(reason) if error.http_status in (403, 404) else ServiceUnavailable(reason)

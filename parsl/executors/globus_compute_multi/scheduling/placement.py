@@ -1,0 +1,207 @@
+"""Where a task goes: the free threads closest to its requirement, one of them by the policy, or a wait for better ones."""
+from __future__ import annotations
+
+import heapq
+from operator import attrgetter
+from typing import Callable, Dict, List, Optional, Sequence, Tuple
+
+from parsl.executors.globus_compute_multi.scheduling.pending import (
+    PendingTasks,
+    Shape,
+    Task,
+)
+from parsl.executors.globus_compute_multi.scheduling.policy import Outlook, Policy
+from parsl.executors.globus_compute_multi.scheduling.pool import Pool
+from parsl.executors.globus_compute_multi.scheduling.runtimes import LONGEST, RunTimes
+from parsl.executors.globus_compute_multi.scheduling.threads import Child, Threads
+
+#: How often a task may wait for other threads than the free ones. Each wait ends when it has cost what it should have gained.
+MOST_WAITS = 5
+
+#: Speeds are compared anew when so many results have come since, as a share of all, so that it costs next to nothing for each.
+_COMPARE_AGAIN = 0.05
+
+_place = attrgetter("place")
+
+
+class PolicyError(Exception):
+    """The policy raised, or returned something that it was not offered."""
+
+
+class Placement:
+    """Chooses threads for tasks, and keeps account of those that wait for threads that are not free.
+
+    Parameters
+    ----------
+    pool : Pool
+    pending : PendingTasks
+    policy : Policy
+    runtimes : RunTimes
+    """
+
+    def __init__(self, pool: Pool, pending: PendingTasks, policy: Policy, runtimes: RunTimes) -> None:
+        self.waiting: Dict[int, Task] = {}
+        self._pool = pool
+        self._pending = pending
+        self._policy = policy
+        self._runtimes = runtimes
+        self._deadlines: List[Tuple[float, int, int]] = []
+        self._better: Dict[Threads, List[Threads]] = {}
+        self._results = 0
+        self._compare_at = 0.0
+
+    # estimates
+
+    def task_seconds(self, task: Task) -> float:
+        """Expected run time of ``task`` on an endpoint of speed 1."""
+        if task.seconds is not None:
+            return task.seconds
+        mean = self._runtimes.mean(task.app)
+        return mean if mean is not None else self._runtimes.typical()
+
+    def run_seconds(self, task: Task, threads: Threads) -> float:
+        """Expected run time of ``task`` on ``threads``."""
+        return self.task_seconds(task) * self._runtimes.factor(threads.endpoint.name)
+
+    def observe(self, task: Task, threads: Threads, seconds: float) -> None:
+        """Learn from a task that ran for ``seconds`` on ``threads``, unless that cannot be (an endpoint's clock was set back, say)."""
+        if not 0 <= seconds <= LONGEST or (task.seconds or 0.0) > LONGEST:
+            return
+        self._runtimes.observe(task.app, threads.endpoint.name, seconds, task.seconds)
+        self._results += 1
+        if self._results >= self._compare_at:
+            self.compare_again()
+
+    def compare_again(self) -> None:
+        """Forget which threads are better than which, since something has changed that may make a difference."""
+        self._better.clear()
+        self._compare_at = self._results * (1 + _COMPARE_AGAIN) + 1
+
+    # what fits where
+
+    def takes(self, threads: Threads, shape: Shape) -> bool:
+        """Whether tasks of this shape may go to ``threads`` now, be they free or not."""
+        if not threads.fits(shape):
+            return False
+        if shape.avoid and threads.endpoint.name in shape.avoid:
+            return not any(t.endpoint.available and t.endpoint.name not in shape.avoid and t.fits(shape) for t in self._pool.classes)
+        awaited = shape.awaits
+        return awaited is None or threads is awaited or self._as_good(threads, awaited)
+
+    def free_for(self, shape: Shape, suits: Optional[Callable[[Threads], bool]] = None) -> List[Threads]:
+        """Free threads for tasks of this shape (which suit), all with the same number of cores: the closest to the requirement."""
+        for level in self._pool.free_levels(shape.cores):
+            found = [threads for threads in level if self.takes(threads, shape) and (suits is None or suits(threads))]
+            if found:
+                return sorted(found, key=_place) if len(found) > 1 else found
+        return []
+
+    def first_ready(self, suits: Optional[Callable[[Shape], bool]] = None) -> Optional[Task]:
+        """The first pending task (whose shape suits) for which there is a free thread that it does not refuse."""
+        def accepts(shape: Shape) -> bool:
+            return (suits is None or suits(shape)) and any(self.takes(t, shape) for level in self._pool.free_levels(shape.cores) for t in level)
+
+        return self._pending.first(accepts)
+
+    def _as_good(self, threads: Threads, awaited: Threads) -> bool:
+        """Whether a task that waits for ``awaited`` takes ``threads`` instead: if it would not wait, were those free."""
+        return awaited not in self._better_than(threads)
+
+    def _better_than(self, free: Threads) -> List[Threads]:
+        known = self._better.get(free)
+        if known is None:
+            outlook = self._outlook(0.0, None)
+            known = self._better[free] = [t for t in self._pool.classes if t is not free and self._worth_waiting(t, free, outlook)]
+        return known
+
+    def _worth_waiting(self, busy: Threads, free: Threads, outlook: Outlook) -> bool:
+        try:
+            return self._policy.worth_waiting(busy, free, outlook)
+        except Exception as e:
+            raise PolicyError(f"the policy {self._policy!r} raised {type(e).__name__} in worth_waiting(): {e}") from e
+
+    # the choice
+
+    def choose(self, task: Task, now: float, filling: Optional[Child] = None) -> Threads:
+        """Threads for ``task``, for which there is a free thread: a free one, or a busy one that it had better wait for.
+
+        Raises
+        ------
+        PolicyError
+        """
+        free = self.free_for(task.shape)
+        candidates = free
+        if self._policy.waits and task.waits < MOST_WAITS and task.shape.awaits is None:
+            reference = free[0] if len(free) == 1 else min(free, key=lambda t: (not t.child.warm, self._runtimes.factor(t.endpoint.name)))
+            busy = [t for t in self._better_than(reference)
+                    if t.free <= 0 and t.endpoint.available and t.cores <= reference.cores and self.takes(t, task.shape)]
+            candidates = free + busy
+        return self.ask(task, candidates, now, filling)
+
+    def ask(self, task: Task, candidates: Sequence[Threads], now: float, filling: Optional[Child] = None) -> Threads:
+        """What the policy chooses of ``candidates``.
+
+        Raises
+        ------
+        PolicyError
+        """
+        try:
+            chosen = self._policy.choose(task, candidates, self._outlook(now, filling))
+        except Exception as e:
+            raise PolicyError(f"the policy {self._policy!r} raised {type(e).__name__}: {e}") from e
+        if not any(chosen is candidate for candidate in candidates):
+            raise PolicyError(f"the policy {self._policy!r} chose {chosen!r}, which it was not offered; it must return one of its candidates")
+        return chosen
+
+    def _outlook(self, now: float, filling: Optional[Child]) -> Outlook:
+        return Outlook(now, self.run_seconds, self._clearly_faster, len(self._pending), filling)
+
+    def _clearly_faster(self, threads: Threads, others: Threads) -> bool:
+        return self._runtimes.clearly_faster(threads.endpoint.name, others.endpoint.name)
+
+    # waiting
+
+    def wait(self, task: Task, threads: Threads, now: float) -> float:
+        """Let ``task``, the first that is ready, wait for ``threads``; returns for how many seconds at most."""
+        outlook = self._outlook(now, None)
+        free = min(self.free_for(task.shape), key=lambda t: outlook.finish(task, t))
+        try:
+            patience = max(0.0, self._policy.patience(task, threads, free, outlook))
+        except Exception as e:
+            raise PolicyError(f"the policy {self._policy!r} raised {type(e).__name__} in patience(): {e}") from e
+        self._pending.remove_first(task)
+        task.waits += 1
+        task.shape = task.shape._replace(awaits=threads)
+        self._pending.add(task)
+        threads.await_thread(task, self.run_seconds(task, threads))
+        self.waiting[task.id] = task
+        heapq.heappush(self._deadlines, (now + patience, task.id, task.waits))
+        return patience
+
+    def end_wait(self, task: Task) -> None:
+        """Note that ``task``, which is not in the queue now, does not wait any longer."""
+        if task.shape.awaits is not None:
+            task.shape.awaits.await_no_more(task)
+            task.shape = task.shape._replace(awaits=None)
+            del self.waiting[task.id]
+
+    def end_waits(self, now: float) -> List[Task]:
+        """End the waits that have lasted long enough, or are for threads that are not available any longer; returns their tasks."""
+        ended = []
+        if self._pool.any_away:
+            ended = [t for t in self.waiting.values() if t.shape.awaits is not None and not t.shape.awaits.endpoint.available]
+        while self._deadlines and self._deadlines[0][0] <= now:
+            _, task_id, wait = heapq.heappop(self._deadlines)
+            task = self.waiting.get(task_id)
+            if task is not None and task.waits == wait and task not in ended:
+                ended.append(task)
+        for task in ended:
+            self._pending.discard(task)
+            self.end_wait(task)
+            self._pending.add(task)
+        return ended
+
+    @property
+    def wakes_at(self) -> Optional[float]:
+        """When the next wait has lasted long enough."""
+        return self._deadlines[0][0] if self._deadlines else None

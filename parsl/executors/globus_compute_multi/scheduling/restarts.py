@@ -1,0 +1,80 @@
+"""Tasks that an endpoint holds which may never start: they are started elsewhere as well, when threads there have nothing else to do."""
+from __future__ import annotations
+
+from typing import Dict, Iterator, List, Optional, Tuple
+
+from parsl.executors.globus_compute_multi.scheduling.pending import Task
+from parsl.executors.globus_compute_multi.scheduling.placement import Placement
+from parsl.executors.globus_compute_multi.scheduling.pool import Pool
+from parsl.executors.globus_compute_multi.scheduling.threads import (
+    Attempt,
+    Child,
+    Threads,
+)
+
+#: A start-up may last this many times as long as the longest one seen elsewhere, or as the task itself runs, before it counts as late.
+_LATE = 1.0
+
+
+class Restarts:
+    """Finds tasks to be started again: those on a cold child that is late. The service cannot cancel the first attempt; the first result wins.
+
+    Parameters
+    ----------
+    pool : Pool
+    placement : Placement
+    enabled : bool
+    """
+
+    def __init__(self, pool: Pool, placement: Placement, enabled: bool) -> None:
+        self._pool = pool
+        self._placement = placement
+        self._enabled = enabled
+        self._cold: Dict[Child, None] = {}
+
+    def asked(self, child: Child, now: float) -> None:
+        """Note that ``child`` was given a task."""
+        if child.asked is None:
+            child.asked = now
+        if not child.warm:
+            self._cold[child] = None
+
+    def warm(self, child: Child) -> None:
+        """Note that ``child`` is warm."""
+        self._cold.pop(child, None)
+
+    def first(self, now: float, child: Optional[Child] = None) -> Optional[Tuple[Task, List[Threads]]]:
+        """The first task to be started again at ``now`` (on ``child``, if given), with the free threads for it."""
+        best: Optional[Tuple[Task, List[Threads]]] = None
+        for attempt in self._held():
+            if (best is None or attempt.task.order < best[0].order) and now >= self._late_at(attempt):
+                candidates = self._candidates(attempt, child)
+                if candidates:
+                    best = attempt.task, candidates
+        return best
+
+    def wakes_at(self, now: float) -> Optional[float]:
+        """When the next task becomes one to be started again, after ``now``, if threads are free for it."""
+        late = ((self._late_at(attempt), attempt) for attempt in self._held())
+        return min((time for time, attempt in late if time > now and self._candidates(attempt, None)), default=None)
+
+    def _held(self) -> Iterator[Attempt]:
+        if self._enabled:
+            for cold in self._cold:
+                for threads in cold.classes:
+                    for attempt in threads.running.values():
+                        if len(attempt.task.active) == 1:
+                            yield attempt
+
+    def _candidates(self, attempt: Attempt, child: Optional[Child]) -> List[Threads]:
+        return self._placement.free_for(attempt.task.shape, lambda t: (
+            t.child.warm and t.endpoint is not attempt.threads.endpoint and (child is None or t.child is child)))
+
+    def _late_at(self, attempt: Attempt) -> float:
+        cold = attempt.threads.child
+        assert cold.asked is not None
+        known = cold.endpoint.startup_seconds
+        if known is None:
+            known = max([_LATE * self._placement.task_seconds(attempt.task),
+                         *(_LATE * e.startup_seconds for e in self._pool if e.startup_seconds is not None)])
+        return max(cold.asked + known, attempt.began)

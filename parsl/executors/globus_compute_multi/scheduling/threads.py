@@ -1,0 +1,257 @@
+"""The parts of an endpoint: thread classes, the child process that each belongs to, and the attempts they hold."""
+from __future__ import annotations
+
+import heapq
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Dict, List, Optional
+
+from parsl.executors.globus_compute_multi.scheduling.pending import Shape, Task
+
+if TYPE_CHECKING:
+    from parsl.executors.globus_compute_multi.scheduling.pool import PooledEndpoint
+
+#: Share of the time it has run that an attempt which should have ended is expected to go on for.
+_OVERDUE_SHARE = 0.25
+
+
+@dataclass(frozen=True)
+class ClassSpec:
+    """Threads alike, as the core needs to know them beforehand.
+
+    Parameters
+    ----------
+    cores : int
+        Cores of each thread.
+    count : int
+        Number of tasks that run at once.
+    config : str or None
+        Canonical text of the ``user_endpoint_config`` with which their child is started; None for the endpoint's default child.
+    """
+
+    cores: int
+    count: int
+    config: Optional[str] = None
+
+
+@dataclass(eq=False)
+class Attempt:
+    """One try of a task on one endpoint.
+
+    Parameters
+    ----------
+    id : str
+        ``"<task>.<try>"``.
+    task : Task
+    threads : Threads
+        The class that it is bound to.
+    seconds : float
+        Seconds it is expected to run there, as known when it was dispatched.
+    began : float
+        When it was bound to a thread, or was queued ahead.
+    """
+
+    __slots__ = ("id", "task", "threads", "seconds", "began")
+
+    id: str
+    task: Task
+    threads: "Threads"
+    seconds: float
+    began: float
+
+
+class Child:
+    """The process that an endpoint starts for one ``user_endpoint_config``: where its thread classes live.
+
+    It runs what it holds in order, on any of its workers. So attempts may be queued ahead only if its threads are all of one class.
+
+    Attributes
+    ----------
+    endpoint : PooledEndpoint
+    config : str or None
+    classes : list of Threads
+    ahead : dict
+        Attempts queued ahead, by ID, in order.
+    ahead_seconds : float
+        Thread-seconds that they are expected to take.
+    ids : list of str
+        Endpoint IDs of the processes that were seen, the last one last.
+    asked : float or None
+        When it was first given a task.
+    warm : bool
+        Whether it has shown that it runs: by a result, or by workers. A *cold* one may wait in a batch queue.
+    """
+
+    def __init__(self, endpoint: "PooledEndpoint", config: Optional[str]) -> None:
+        self.endpoint = endpoint
+        self.config = config
+        self.classes: List[Threads] = []
+        self.ahead: Dict[str, Attempt] = {}
+        self.ahead_seconds = 0.0
+        self.ids: List[str] = []
+        self.asked: Optional[float] = None
+        self.warm = False
+
+    @property
+    def may_queue_ahead(self) -> bool:
+        """Whether attempts may be queued ahead."""
+        return self.warm and len(self.classes) == 1
+
+    def startup_wait(self, now: float) -> float:
+        """Seconds until a cold child is expected to run tasks. A start-up that takes longer than known takes, to expect, as long again."""
+        if self.warm:
+            return 0.0
+        known = self.endpoint.startup_seconds
+        if self.asked is None:
+            return known or 0.0
+        elapsed = now - self.asked
+        return known - elapsed if known is not None and known > elapsed else elapsed
+
+
+class Threads:
+    """A thread class of an endpoint in the pool, with the attempts that run on it.
+
+    Attributes
+    ----------
+    child : Child
+    endpoint : PooledEndpoint
+    index : int
+        Its place among the classes that the endpoint was given.
+    cores : int
+    count : int
+    running : dict
+        Attempts bound to a thread, by ID; at most ``count``.
+    promised : int
+        Free threads that the dispatch being made leaves to tasks before those it takes.
+    place : int
+        Its place among all classes of the pool, in the user's order.
+    awaited : dict
+        Seconds that tasks which wait for a thread will take there, by task ID.
+    """
+
+    def __init__(self, child: Child, index: int, cores: int, count: int) -> None:
+        self.child = child
+        self.endpoint = child.endpoint
+        self.index = index
+        self.cores = cores
+        self.count = count
+        self.running: Dict[str, Attempt] = {}
+        self.promised = 0
+        self.place = 0
+        self.awaited: Dict[int, float] = {}
+        self._ready: Optional[List[float]] = None
+
+    def __str__(self) -> str:
+        config = "" if self.child.config is None else f" ({self.child.config})"
+        return f"{self.count} x {self.cores} core{'s' if self.cores != 1 else ''}{config}"
+
+    @property
+    def free(self) -> int:
+        """Threads with no attempt bound to them."""
+        return self.count - len(self.running) - self.promised
+
+    def fits(self, shape: Shape) -> bool:
+        """Whether tasks of this shape may ever run here."""
+        return (shape.cores <= self.cores and
+                (shape.endpoints is None or self.endpoint.name in shape.endpoints) and
+                (shape.filesystem is None or shape.filesystem == self.endpoint.filesystem) and
+                (shape.config is None or shape.config == self.child.config))
+
+    def bind(self, attempt: Attempt) -> bool:
+        """Take an attempt; True if a thread was free for it, False if it is queued ahead."""
+        self._ready = None
+        if len(self.running) < self.count:
+            self.running[attempt.id] = attempt
+            return True
+        self.child.ahead[attempt.id] = attempt
+        self.child.ahead_seconds += attempt.seconds
+        return False
+
+    def release(self, attempt: Attempt, now: float) -> Optional[Attempt]:
+        """Forget a finished attempt.
+
+        Returns
+        -------
+        Attempt or None
+            The attempt queued ahead that takes over the thread.
+        """
+        self._ready = None
+        self.forget(attempt)
+        return self.promote(now)
+
+    def forget(self, attempt: Attempt) -> None:
+        """Let go of an attempt without letting another take over its thread."""
+        if attempt.id in self.child.ahead:
+            self._leave_ahead(attempt)
+        else:
+            del self.running[attempt.id]
+
+    def promote(self, now: float) -> Optional[Attempt]:
+        """Bind the first attempt queued ahead to a free thread, if there are both; returns it."""
+        if not self.child.ahead or len(self.running) >= self.count:
+            return None
+        successor = next(iter(self.child.ahead.values()))
+        self._leave_ahead(successor)
+        successor.began = now
+        self.running[successor.id] = successor
+        return successor
+
+    def began(self, time: float) -> None:
+        """Note that the child has begun to run tasks at ``time``: what was bound to a thread before began then."""
+        self._ready = None
+        for attempt in self.running.values():
+            attempt.began = max(attempt.began, time)
+
+    def resize(self, count: int) -> List[Attempt]:
+        """Set the number of threads.
+
+        Returns
+        -------
+        list of Attempt
+            Those that are queued ahead now since there is no thread for them.
+        """
+        self._ready = None
+        self.count = count
+        demoted = list(self.running.values())[count:]
+        for attempt in demoted:
+            del self.running[attempt.id]
+        child = self.child
+        child.ahead = {**{attempt.id: attempt for attempt in demoted}, **child.ahead}
+        child.ahead_seconds = sum(attempt.seconds for attempt in child.ahead.values())
+        return demoted
+
+    def await_thread(self, task: Task, seconds: float) -> None:
+        """Count on ``task`` to take a thread for ``seconds`` when one is free."""
+        self.awaited[task.id] = seconds
+        if self._ready is not None:
+            heapq.heapreplace(self._ready, self._ready[0] + seconds)
+
+    def await_no_more(self, task: Task) -> None:
+        """Do not count on ``task`` any longer."""
+        del self.awaited[task.id]
+        self._ready = None
+
+    def starts_in(self, now: float) -> float:
+        """Seconds until a task given to this class now is expected to start: after what runs, is queued ahead, and waits for it already."""
+        cold = self.child.startup_wait(now)
+        if self.free > 0 and not self.awaited:
+            return cold
+        if self._ready is None:
+            shift = self.child.ahead_seconds / self.count
+            ready = [_expected_end(attempt, now) + shift for attempt in self.running.values()]
+            ready += [now] * (self.count - len(ready))
+            heapq.heapify(ready)
+            for seconds in self.awaited.values():
+                heapq.heapreplace(ready, ready[0] + seconds)
+            self._ready = ready
+        return max(0.0, self._ready[0] - now) + cold
+
+    def _leave_ahead(self, attempt: Attempt) -> None:
+        child = self.child
+        del child.ahead[attempt.id]
+        # the sum starts afresh with an empty queue, so that rounding errors do not pile up
+        child.ahead_seconds = child.ahead_seconds - attempt.seconds if child.ahead else 0.0
+
+
+def _expected_end(attempt: Attempt, now: float) -> float:
+    end = attempt.began + attempt.seconds
+    return end if end >= now else now + (now - attempt.began) * _OVERDUE_SHARE

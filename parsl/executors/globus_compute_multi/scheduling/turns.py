@@ -1,0 +1,241 @@
+"""What a turn brings: to which child the next request goes, and which tasks it carries."""
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+from functools import partial
+from typing import Any, Callable, List, Optional, Tuple
+
+from parsl.executors.globus_compute_multi.scheduling.pending import (
+    PendingTasks,
+    Shape,
+    Task,
+)
+from parsl.executors.globus_compute_multi.scheduling.placement import (
+    Placement,
+    PolicyError,
+)
+from parsl.executors.globus_compute_multi.scheduling.pool import Pool
+from parsl.executors.globus_compute_multi.scheduling.queueing import QueueAhead
+from parsl.executors.globus_compute_multi.scheduling.restarts import Restarts
+from parsl.executors.globus_compute_multi.scheduling.threads import Child, Threads
+
+
+class Want(Enum):
+    """What a turn is wanted for."""
+
+    NOTHING = 0
+    FOR_FREE_THREADS = 1
+    FOR_OTHERS = 2
+    """To queue ahead, or to start tasks again."""
+
+
+@dataclass(frozen=True)
+class Hands:
+    """What making a turn lets happen to tasks; the scheduler does it.
+
+    Parameters
+    ----------
+    bind : callable
+        ``bind(task, threads)``: start an attempt there, in the dispatch being made.
+    wait : callable
+        ``wait(task, threads)``: let a ready task wait for threads that are busy.
+    fail : callable
+        ``fail(task, error)``: give up on a ready task for which the policy failed.
+    """
+
+    bind: Callable[[Task, Threads], None]
+    wait: Callable[[Task, Threads], None]
+    fail: Callable[[Task, PolicyError], None]
+
+
+class Turns:
+    """Makes turns: first for threads that are free, then for queues that run low, then for tasks that a cold endpoint may never run.
+
+    Parameters
+    ----------
+    pool : Pool
+    pending : PendingTasks
+    placement : Placement
+    ahead : QueueAhead
+    restarts : Restarts
+    batch_bytes : int or None
+        Most bytes of tasks in one request.
+    waits : bool
+        Whether the policy may let tasks wait.
+    hands : Hands
+    """
+
+    def __init__(self, *, pool: Pool, pending: PendingTasks, placement: Placement, ahead: QueueAhead, restarts: Restarts,
+                 batch_bytes: Optional[int], waits: bool, hands: Hands) -> None:
+        self._pool = pool
+        self._pending = pending
+        self._placement = placement
+        self._ahead = ahead
+        self._restarts = restarts
+        self._batch_bytes = batch_bytes
+        self._waits = waits
+        self._hands = hands
+        self._aside: List[Tuple[Task, Threads]] = []
+
+    def wanted(self, now: float) -> "Want":
+        """Whether a turn would bring a request. Tasks that had better wait for threads that are busy begin to wait."""
+        while True:
+            task = self._placement.first_ready()
+            if task is None:
+                break
+            if not self._waits:
+                return Want.FOR_FREE_THREADS
+            try:
+                threads = self._placement.choose(task, now)
+            except PolicyError as e:
+                self._hands.fail(task, e)
+                continue
+            if threads.free > 0:
+                return Want.FOR_FREE_THREADS
+            self._wait(task, threads)
+        return Want.FOR_OTHERS if self._first_ahead() is not None or self._restarts.first(now) is not None else Want.NOTHING
+
+    def make(self, now: float) -> None:
+        """Bind tasks to one child, as far as one request carries them."""
+        load = _Load(self._batch_bytes)
+        self._aside = []
+        child = self._fill_threads(now, load)
+        if child is None:
+            child = self._first_of_queue(now, load)
+        if child is None:
+            self._start_again(now, load)
+        elif child.may_queue_ahead and child.classes[0].free <= 0:
+            self._leave_for_others()
+            self._fill_queue(child, load)
+        for task, threads in self._aside:
+            threads.promised -= 1
+            self._pool.note(threads)
+            self._pending.add(task)
+
+    def _put_aside(self, task: Task, threads: Threads) -> None:
+        """Leave ``task`` and a thread for it to another turn."""
+        self._pending.remove_first(task)
+        self._aside.append((task, threads))
+        threads.promised += 1
+        self._pool.note(threads)
+
+    def _leave_for_others(self) -> None:
+        """Before tasks are queued ahead, leave those that come first to the free threads of others."""
+        while True:
+            task = self._placement.first_ready()
+            if task is None:
+                return
+            self._put_aside(task, self._placement.free_for(task.shape)[0])
+
+    def _fill_threads(self, now: float, load: "_Load") -> Optional[Child]:
+        """Bind tasks to free threads of one child: that of the first task. Others take their turn later, but keep their threads free."""
+        child: Optional[Child] = None
+        while child is None or any(threads.free > 0 for threads in child.classes):
+            task = self._placement.first_ready(load.suits)
+            if task is None or load.is_too_much(task):
+                break
+            try:
+                threads = self._placement.choose(task, now, child)
+            except PolicyError as e:
+                self._hands.fail(task, e)
+                continue
+            if threads.free <= 0:
+                self._wait(task, threads)
+                continue
+            if child is None or threads.child is child:
+                child = threads.child
+                self._pending.remove_first(task)
+                self._bind(task, threads, load)
+            else:
+                self._put_aside(task, threads)
+        return child
+
+    def _wait(self, task: Task, threads: Threads) -> None:
+        try:
+            self._hands.wait(task, threads)
+        except PolicyError as e:
+            self._hands.fail(task, e)
+
+    def _first_ahead(self) -> Optional[Tuple[Task, List[Threads]]]:
+        """The first task to be queued ahead, and the threads on which it may be, all with the same number of cores: the closest."""
+        if not self._pending:
+            return None
+        half = self._ahead.horizon() / 2
+        hungry = list(self._ahead.hungry())
+        best: Optional[Task] = None
+        for threads in hungry:
+            task = self._pending.first(partial(self._placement.takes, threads))
+            if task is not None and (best is None or task.order < best.order) and self._ahead.has_room(threads, task, half):
+                best = task
+        if best is None:
+            return None
+        candidates = [t for t in hungry if self._placement.takes(t, best.shape) and self._ahead.has_room(t, best, half)]
+        closest = min(threads.cores for threads in candidates)
+        return best, [t for t in candidates if t.cores == closest]
+
+    def _first_of_queue(self, now: float, load: "_Load") -> Optional[Child]:
+        """Queue the first task ahead where the policy says; the child that takes it."""
+        while True:
+            found = self._first_ahead()
+            if found is None:
+                return None
+            task, candidates = found
+            try:
+                threads = self._placement.ask(task, candidates, now)
+            except PolicyError as e:
+                self._hands.fail(task, e)
+                continue
+            self._pending.remove_first(task)
+            self._bind(task, threads, load)
+            return threads.child
+
+    def _fill_queue(self, child: Child, load: "_Load") -> None:
+        """Queue tasks ahead on ``child``, which has no free thread."""
+        threads = child.classes[0]
+        self._ahead.refresh()
+        horizon = self._ahead.horizon()
+        while True:
+            task = self._pending.first(lambda shape: load.suits(shape) and self._placement.takes(threads, shape))
+            if task is None or load.is_too_much(task) or not self._ahead.has_room(threads, task, horizon):
+                return
+            self._pending.remove_first(task)
+            self._bind(task, threads, load)
+
+    def _start_again(self, now: float, load: "_Load") -> None:
+        """Start tasks again that a cold endpoint holds, on one child."""
+        child: Optional[Child] = None
+        while True:
+            found = self._restarts.first(now, child)
+            if found is None or load.is_too_much(found[0]) or not load.suits(found[0].shape):
+                return
+            task, candidates = found
+            threads = min(candidates, key=lambda t: self._placement.run_seconds(task, t))
+            child = threads.child
+            self._bind(task, threads, load)
+
+    def _bind(self, task: Task, threads: Threads, load: "_Load") -> None:
+        self._placement.end_wait(task)
+        load.add(task)
+        self._hands.bind(task, threads)
+
+
+class _Load:
+    """What a request carries."""
+
+    def __init__(self, limit: Optional[int]) -> None:
+        self._limit = limit
+        self._size = 0
+        self._mpi: Optional[Tuple[Tuple[str, Any], ...]] = None
+
+    def suits(self, shape: Shape) -> bool:
+        """Whether tasks of this shape may travel with those it carries: MPI keys are for a request, not for a task."""
+        return self._mpi is None or shape.mpi == self._mpi
+
+    def is_too_much(self, task: Task) -> bool:
+        """Whether ``task`` must wait for the next request. The first task never must."""
+        return self._limit is not None and self._size > 0 and self._size + task.size > self._limit
+
+    def add(self, task: Task) -> None:
+        self._size += task.size
+        self._mpi = task.shape.mpi
