@@ -29,7 +29,7 @@ help: ## list the targets (the default)
 	@echo '  RABBITMQ_URL       compute, demo: a broker to use, amqp://user:password@host:port/, instead of a private one'
 	@echo '  LOCAL_GC_AGENT_PYTHON  Python of another virtual environment that has the endpoint agent (.venv-agents/bin/python)'
 	@echo '  K                  test-parsl: the tests to run, as for pytest -k (what upstream runs with Globus Compute)'
-	@echo '  ARGS               compute, demo, bench-localhost: arguments for the program'
+	@echo '  ARGS               compute, demo, bench-*: arguments for the program'
 
 .PHONY: venv
 venv: ## the client's virtual environment, .venv
@@ -59,6 +59,10 @@ demo: fork agents rabbitmq ## a workflow over the standard library's sources on 
 bench-localhost: fork agents rabbitmq ## times a few workloads on three endpoints on localhost, with the service's limits on
 	@$(BIN)/python benchmarks/localhost.py $(ARGS)
 
+.PHONY: bench-scheduling
+bench-scheduling: fork ## simulates workflows on the scheduler's core, beside other schedulers, and says what must be reached
+	@$(BIN)/python benchmarks/scheduling.py $(ARGS)
+
 .PHONY: lint
 lint: fork ## flake8, isort and mypy, set as upstream has them
 	$(BIN)/flake8 $(SOURCES)
@@ -74,6 +78,7 @@ test-unit: fork ## tests that start no service
 	$(PYTEST) $(ROOT)/tools/tests
 	$(PYTEST) $(ROOT)/test_configs/tests/unit
 	$(PYTEST) $(ROOT)/demo/tests/test_*.py
+	$(PYTEST) $(ROOT)/benchmarks/tests
 	$(PYTEST) --config=local $(NEW_TESTS)/unit
 
 # Some tests restart the broker, or look at its processes: always a private one.
@@ -88,6 +93,15 @@ test-integration: fork agents rabbitmq ## tests with real endpoint agents and a 
 .PHONY: test-parsl
 test-parsl: fork agents rabbitmq ## Parsl's own test suite on the executor, over three endpoints on localhost; K="<pytest -k expression>" selects
 	$(PYTEST) --config=$(TEST_CONFIG) -k "$(K)" $(FORK)/parsl/tests
+
+# Parsl's high-throughput executor finds its programs on PATH.
+test-upstream: export PATH := $(BIN):$(PATH)
+
+.PHONY: test-upstream
+test-upstream: fork ## Parsl's own test suite on its executors for threads and for one cluster: the patches change nothing there
+	for config in local_threads htex_local; do \
+	    $(PYTEST) --config=$(FORK)/parsl/tests/configs/$$config.py -k "not cleannet$(ROOT_DESELECTS)" --ignore=$(NEW_TESTS) $(FORK)/parsl/tests || exit 1; \
+	done
 
 .PHONY: test
 test: ## lint and all tests, stopping at the first group that fails
