@@ -53,7 +53,7 @@ def _positive(text: str) -> int:
 
 
 def choose_setups(arguments: Sequence[str]) -> List[Setup]:
-    """Set-ups of the folder that comes first, if any, else of ours; those named, or all."""
+    """Set-ups of the folder that comes first, if any, else of ours; those named, or all, those that are judged first."""
     folder, names = HERE / "setups", list(arguments)
     if names and Path(names[0]).is_dir():
         folder = Path(names.pop(0))
@@ -61,7 +61,7 @@ def choose_setups(arguments: Sequence[str]) -> List[Setup]:
     unknown = [name for name in names if name not in setups]
     if unknown:
         raise SetupError(f'no set-up "{unknown[0]}" in {folder}, and no such folder; there are {", ".join(setups)}')
-    return [setups[name] for name in names or setups]
+    return [setups[name] for name in names or sorted(setups, key=lambda name: (name not in MAIN_SETUPS, name))]
 
 
 def main(arguments: Optional[Sequence[str]] = None) -> int:

@@ -73,23 +73,25 @@ class SimulationError(RuntimeError):
 
 
 @dataclass
-class _Attempt:
+class Attempt:
+    """An attempt on its way, with the cores it needs, the seconds it takes there, and the endpoint's name."""
+
     id: str
     cores: int
     seconds: float
-    child: str
+    endpoint: str
 
 
-class _Child:
+class Child:
     """An endpoint's process: it runs what it holds in order, each attempt on any free thread with enough cores."""
 
     def __init__(self, endpoint: Endpoint, queues: bool) -> None:
         self.endpoint = endpoint
         self._queues = queues
         self._running: List[int] = []  # cores that each needs
-        self._waiting: Deque[_Attempt] = deque()
+        self._waiting: Deque[Attempt] = deque()
 
-    def take(self, attempt: _Attempt) -> None:
+    def take(self, attempt: Attempt) -> None:
         """An attempt has arrived.
 
         Raises
@@ -101,15 +103,15 @@ class _Child:
             raise SimulationError(f"attempt {attempt.id} ({attempt.cores} cores) was sent to {self.endpoint.name}, where all threads are in use")
         self._waiting.append(attempt)
 
-    def start(self, now: float) -> List[_Attempt]:
+    def start(self, now: float) -> List[Attempt]:
         """Those that start now."""
-        started: List[_Attempt] = []
+        started: List[Attempt] = []
         while self._waiting and now >= self.endpoint.startup_seconds and self._has_room([*self._running, self._waiting[0].cores]):
             started.append(self._waiting.popleft())
             self._running.append(started[-1].cores)
         return started
 
-    def end(self, attempt: _Attempt) -> None:
+    def end(self, attempt: Attempt) -> None:
         """It has run."""
         self._running.remove(attempt.cores)
 
@@ -138,7 +140,7 @@ class Simulation:
         self._now = 0.0
         self._events: List[Tuple[float, int, int, Callable[[Any], None], Any]] = []
         self._serial = 0
-        self._told = _told_seconds(case, estimates, seed)
+        self._told = told_seconds(case, estimates, seed)
         self._children = case.workflow.children()
         self._missing = [len(task.parents) for task in case.workflow.tasks]
         self._done: Dict[int, float] = {}
@@ -146,7 +148,7 @@ class Simulation:
         self._dispatches = 0
         self._retry_at = 0.0  # when the budget allows the next request, if it has refused one
         self._tick_at = -math.inf
-        self._endpoints = {e.name: _Child(e, queues=setup.requests is not None) for e in setup.endpoints}
+        self._endpoints = {e.name: Child(e, queues=setup.requests is not None) for e in setup.endpoints}
         ahead = AheadRule(None, 0) if setup.requests is None else AheadRule(setup.requests[0] / setup.requests[1])
         specs = [_spec(endpoint, speeds_known=estimates != "learned") for endpoint in setup.endpoints]
         self.scheduler = Scheduler(specs, Settings(ahead, batch_bytes=None), POLICIES[policy](seed))
@@ -241,7 +243,7 @@ class Simulation:
         self._at(self._now + endpoint.start_latency, _WORLD, self._accept, dispatch.dispatch_id)
         for attempt_id, task_id in dispatch.attempts:
             task = self._case.workflow.tasks[task_id - 1]
-            attempt = _Attempt(attempt_id, task.cores, task.seconds / endpoint.speed, endpoint.name)
+            attempt = Attempt(attempt_id, task.cores, task.seconds / endpoint.speed, endpoint.name)
             self._at(self._now + endpoint.start_latency, _WORLD, self._arrive, attempt)
 
     def _accept(self, dispatch_id: int) -> None:
@@ -249,29 +251,29 @@ class Simulation:
 
     # endpoints
 
-    def _arrive(self, attempt: _Attempt) -> None:
-        self._endpoints[attempt.child].take(attempt)
-        self._start_waiting(attempt.child)
+    def _arrive(self, attempt: Attempt) -> None:
+        self._endpoints[attempt.endpoint].take(attempt)
+        self._start_waiting(attempt.endpoint)
 
     def _start_waiting(self, name: str) -> None:
         for attempt in self._endpoints[name].start(self._now):
             self._at(self._now + attempt.seconds, _ENDPOINT, self._end, attempt)
 
-    def _end(self, attempt: _Attempt) -> None:
-        child = self._endpoints[attempt.child]
+    def _end(self, attempt: Attempt) -> None:
+        child = self._endpoints[attempt.endpoint]
         child.end(attempt)
         self._at(self._now + child.endpoint.result_latency, _WORLD, self._see, attempt)
-        self._start_waiting(attempt.child)
+        self._start_waiting(attempt.endpoint)
 
-    def _see(self, attempt: _Attempt) -> None:
-        self._handle(ResultReceived(self._now, attempt.id, Outcome.OK, attempt.seconds, f"child of {attempt.child}"))
+    def _see(self, attempt: Attempt) -> None:
+        self._handle(ResultReceived(self._now, attempt.id, Outcome.OK, attempt.seconds, f"child of {attempt.endpoint}"))
 
     def _at(self, time: float, order: int, action: Callable[[Any], None], argument: Any) -> None:
         self._serial += 1
         heapq.heappush(self._events, (time, order, self._serial, action, argument))
 
 
-def _told_seconds(case: Case, estimates: str, seed: int) -> List[Optional[float]]:
+def told_seconds(case: Case, estimates: str, seed: int) -> List[Optional[float]]:
     """What the user says about the run time of each task."""
     if estimates == "learned":
         return [None for _ in case.workflow.tasks]

@@ -147,6 +147,10 @@ class Pool(Rival):
 
     late = True
 
+    def _serve(self) -> None:
+        if self.free:
+            super()._serve()
+
     def serve(self, task: int) -> bool:
         """Start it if a thread is free."""
         thread = self.thread_for(task)

@@ -5,7 +5,7 @@ import math
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from typing import Dict, Iterator, List, Sequence, Tuple
+from typing import Dict, Iterator, List, Optional, Sequence, Tuple
 
 from simulation.bounds import lower_bound
 from simulation.core import ESTIMATES, POLICIES, Simulation, SimulationError
@@ -64,7 +64,7 @@ class Plan:
         Number of seeds, from 0.
     """
 
-    policies: Tuple[str, ...] | None = None
+    policies: Optional[Tuple[str, ...]] = None
     estimates: Tuple[str, ...] = ESTIMATES
     seeds: int = 3
 

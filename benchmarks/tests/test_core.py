@@ -11,10 +11,11 @@ import scheduling
 from simulation.core import (
     ESTIMATES,
     POLICIES,
+    Attempt,
+    Child,
     Simulation,
     SimulationError,
-    _Attempt,
-    _Child,
+    told_seconds,
 )
 from simulation.report import Requirement, Results, requirements
 from simulation.run import Record
@@ -47,7 +48,9 @@ def test_a_request_budget_is_kept():
 
 
 def test_noise_depends_on_the_seed():
-    assert len({Simulation(Case(FORK, PAIR), "default", "noisy", seed)._told[3] for seed in (0, 1, 1)}) == 2
+    assert len({tuple(told_seconds(Case(FORK, PAIR), "noisy", seed)) for seed in (0, 1, 1)}) == 2
+    assert told_seconds(Case(FORK, PAIR), "exact", 0) == [task.seconds for task in FORK.tasks]
+    assert set(told_seconds(Case(FORK, PAIR), "learned", 0)) == {None}
 
 
 def test_a_start_up_is_waited_for():
@@ -62,16 +65,16 @@ def test_a_core_that_comes_to_a_halt_is_an_error():
 
 
 def test_an_endpoint_refuses_what_it_has_no_thread_for():
-    child = _Child(Endpoint("e", ((1, 1), (8, 1))), queues=False)
+    child = Child(Endpoint("e", ((1, 1), (8, 1))), queues=False)
     for number, cores in enumerate((8, 1)):
-        child.take(_Attempt(str(number), cores, 1.0, "e"))
+        child.take(Attempt(str(number), cores, 1.0, "e"))
     with pytest.raises(SimulationError, match="all threads are in use"):
-        child.take(_Attempt("2", 1, 1.0, "e"))
+        child.take(Attempt("2", 1, 1.0, "e"))
 
 
 def test_a_large_task_waits_for_a_large_thread():
-    child = _Child(Endpoint("e", ((1, 1), (8, 1))), queues=True)
-    first, second, third = (_Attempt(str(i), cores, 1.0, "e") for i, cores in enumerate((8, 4, 1)))
+    child = Child(Endpoint("e", ((1, 1), (8, 1))), queues=True)
+    first, second, third = (Attempt(str(i), cores, 1.0, "e") for i, cores in enumerate((8, 4, 1)))
     for attempt in (first, second, third):
         child.take(attempt)
     assert child.start(0.0) == [first]

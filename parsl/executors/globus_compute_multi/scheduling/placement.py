@@ -19,7 +19,7 @@ from parsl.executors.globus_compute_multi.scheduling.threads import Child, Threa
 MOST_WAITS = 5
 
 #: Speeds are compared anew when so many results have come since, as a share of all, so that it costs next to nothing for each.
-_COMPARE_AGAIN = 0.05
+_COMPARE_AGAIN = 0.1
 
 _place = attrgetter("place")
 
@@ -130,13 +130,23 @@ class Placement:
         PolicyError
         """
         free = self.free_for(task.shape)
-        candidates = free
-        if self._policy.waits and task.waits < MOST_WAITS and task.shape.awaits is None:
-            reference = free[0] if len(free) == 1 else min(free, key=lambda t: (not t.child.warm, self._runtimes.factor(t.endpoint.name)))
-            busy = [t for t in self._better_than(reference)
-                    if t.free <= 0 and t.endpoint.available and t.cores <= reference.cores and self.takes(t, task.shape)]
-            candidates = free + busy
-        return self.ask(task, candidates, now, filling)
+        return self.ask(task, free + self._worth_a_wait(task, free), now, filling)
+
+    def may_wait(self, task: Task) -> bool:
+        """Whether there are busy threads for which ``task``, for which there is a free thread, might wait.
+
+        Raises
+        ------
+        PolicyError
+        """
+        return bool(self._worth_a_wait(task, self.free_for(task.shape)))
+
+    def _worth_a_wait(self, task: Task, free: List[Threads]) -> List[Threads]:
+        if not self._policy.waits or task.waits >= MOST_WAITS or task.shape.awaits is not None:
+            return []
+        best = free[0] if len(free) == 1 else min(free, key=lambda t: (not t.child.warm, self._runtimes.factor(t.endpoint.name)))
+        return [t for t in self._better_than(best)
+                if t.free <= 0 and t.endpoint.available and t.cores <= best.cores and self.takes(t, task.shape)]
 
     def ask(self, task: Task, candidates: Sequence[Threads], now: float, filling: Optional[Child] = None) -> Threads:
         """What the policy chooses of ``candidates``.

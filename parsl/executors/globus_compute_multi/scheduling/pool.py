@@ -124,6 +124,7 @@ class Pool:
         self._free: Dict[int, Dict[Threads, None]] = {cores: {} for cores in sorted({threads.cores for threads in self.classes})}
         self._paused: Set[PooledEndpoint] = set()
         self._away: Set[PooledEndpoint] = set()
+        self._could_run: Dict[Shape, bool] = {}
         for threads in self.classes:
             self.note(threads)
 
@@ -154,6 +155,8 @@ class Pool:
 
     def resume(self, now: float) -> List[PooledEndpoint]:
         """Take back endpoints that have been left alone for long enough; returns them."""
+        if not self._paused:
+            return []
         due = [endpoint for endpoint in self._paused if endpoint.paused_until is None or endpoint.paused_until <= now]
         for endpoint in due:
             self.note_endpoint(endpoint, now)
@@ -163,6 +166,11 @@ class Pool:
     def any_away(self) -> bool:
         """Whether an endpoint is not available."""
         return bool(self._away)
+
+    @property
+    def any_free(self) -> bool:
+        """Whether a thread is free on an available endpoint."""
+        return any(self._free.values())
 
     @property
     def resumes_at(self) -> Optional[float]:
@@ -175,7 +183,10 @@ class Pool:
 
     def could_run(self, shape: Shape) -> bool:
         """Whether any thread could ever run tasks of this shape."""
-        return any(threads.fits(shape) for threads in self.classes)
+        known = self._could_run.get(shape)
+        if known is None:
+            known = self._could_run[shape] = any(threads.fits(shape) for threads in self.classes)
+        return known
 
     def thread_classes(self) -> str:
         """The thread classes there are, for people."""

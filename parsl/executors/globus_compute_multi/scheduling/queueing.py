@@ -104,6 +104,11 @@ class QueueAhead:
         self._share = 0.0
         self._share_uses = 0
 
+    @property
+    def enabled(self) -> bool:
+        """Whether anything is ever queued ahead."""
+        return self._rule.tasks_per_thread != 0
+
     def thread_seconds(self, run_seconds: float, threads: Threads) -> float:
         """Share of the time of ``threads`` that a task of ``run_seconds`` there takes."""
         return self._rule.thread_seconds(run_seconds, threads.count)
@@ -116,14 +121,8 @@ class QueueAhead:
         self._share_uses -= 1
         return min(self._rule.horizon(len(self._pool)), self._share)
 
-    def refresh(self) -> None:
-        """Compute the fair share anew the next time."""
-        self._share_uses = 0
-
     def hungry(self) -> Iterator[Threads]:
         """Threads, none of them free, whose queue is worth a request: it is less than half full."""
-        if self._rule.tasks_per_thread == 0:
-            return
         half = self.horizon() / 2
         for threads in self._pool.classes:
             child = threads.child

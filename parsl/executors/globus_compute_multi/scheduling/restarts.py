@@ -12,12 +12,11 @@ from parsl.executors.globus_compute_multi.scheduling.threads import (
     Threads,
 )
 
-#: A start-up may last this many times as long as the longest one seen elsewhere, or as the task itself runs, before it counts as late.
-_LATE = 1.0
-
 
 class Restarts:
     """Finds tasks to be started again: those on a cold child that is late. The service cannot cancel the first attempt; the first result wins.
+
+    A start-up of which nothing is known is late when it has lasted as long as the longest one elsewhere, and as the task itself runs.
 
     Parameters
     ----------
@@ -45,9 +44,12 @@ class Restarts:
 
     def first(self, now: float, child: Optional[Child] = None) -> Optional[Tuple[Task, List[Threads]]]:
         """The first task to be started again at ``now`` (on ``child``, if given), with the free threads for it."""
+        if not self._pool.any_free:
+            return None
         best: Optional[Tuple[Task, List[Threads]]] = None
+        longest = self._longest_startup()
         for attempt in self._held():
-            if (best is None or attempt.task.order < best[0].order) and now >= self._late_at(attempt):
+            if (best is None or attempt.task.order < best[0].order) and now >= self._late_at(attempt, longest):
                 candidates = self._candidates(attempt, child)
                 if candidates:
                     best = attempt.task, candidates
@@ -55,7 +57,10 @@ class Restarts:
 
     def wakes_at(self, now: float) -> Optional[float]:
         """When the next task becomes one to be started again, after ``now``, if threads are free for it."""
-        late = ((self._late_at(attempt), attempt) for attempt in self._held())
+        if not self._pool.any_free:
+            return None
+        longest = self._longest_startup()
+        late = ((self._late_at(attempt, longest), attempt) for attempt in self._held())
         return min((time for time, attempt in late if time > now and self._candidates(attempt, None)), default=None)
 
     def _held(self) -> Iterator[Attempt]:
@@ -70,11 +75,13 @@ class Restarts:
         return self._placement.free_for(attempt.task.shape, lambda t: (
             t.child.warm and t.endpoint is not attempt.threads.endpoint and (child is None or t.child is child)))
 
-    def _late_at(self, attempt: Attempt) -> float:
+    def _longest_startup(self) -> float:
+        return max((e.startup_seconds for e in self._pool if e.startup_seconds is not None), default=0.0)
+
+    def _late_at(self, attempt: Attempt, longest_startup: float) -> float:
         cold = attempt.threads.child
         assert cold.asked is not None
         known = cold.endpoint.startup_seconds
         if known is None:
-            known = max([_LATE * self._placement.task_seconds(attempt.task),
-                         *(_LATE * e.startup_seconds for e in self._pool if e.startup_seconds is not None)])
+            known = max(self._placement.task_seconds(attempt.task), longest_startup)
         return max(cold.asked + known, attempt.began)

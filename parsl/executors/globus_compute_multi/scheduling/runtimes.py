@@ -40,6 +40,7 @@ EXPECTED_FACTOR_SPREAD = 0.7
 
 #: Ratio of factors from which on it is worth while to wait for the faster endpoint.
 CLEAR_RATIO = 1.3
+_CLEAR_LOG = math.log(CLEAR_RATIO)
 
 #: Two of n endpoints differ not by chance if their factors' logarithms are sqrt(CERTAIN + 4 log n) standard errors apart: each pair may look
 #: different by chance, so the chance of one must fall with the square of n. This is 2.6 for two endpoints, 3.1 for four, 4 for twenty.
@@ -228,11 +229,13 @@ class RunTimes:
 
     def clearly_faster(self, fast: str, slow: str) -> bool:
         """Whether tasks run so much shorter on ``fast`` than on ``slow`` that it matters, and that is not chance."""
-        unknown = EXPECTED_FACTOR_SPREAD ** 2
         difference = self._logs.get(slow, 0.0) - self._logs.get(fast, 0.0)
+        if difference < _CLEAR_LOG:
+            return False
+        unknown = EXPECTED_FACTOR_SPREAD ** 2
         variance = self._variances.get(fast, unknown) + self._variances.get(slow, unknown)
         certain = CERTAIN + 4 * math.log(max(len(self._cells), 1))
-        return difference >= max(math.log(CLEAR_RATIO), math.sqrt(certain * variance))
+        return difference >= math.sqrt(certain * variance)
 
     def _fit(self) -> None:
         """Fit the endpoints' factors to all cells: weighted least squares over the logarithms, with a weak pull towards 1.

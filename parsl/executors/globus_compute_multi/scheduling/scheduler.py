@@ -124,7 +124,7 @@ class Scheduler:
         self._ahead = QueueAhead(settings.ahead, self.pool, self.pending, self.placement, self._runtimes)
         self._restarts = Restarts(self.pool, self.placement, settings.redispatch)
         self._turns = Turns(pool=self.pool, pending=self.pending, placement=self.placement, ahead=self._ahead, restarts=self._restarts,
-                            batch_bytes=settings.batch_bytes, waits=policy.waits,
+                            batch_bytes=settings.batch_bytes,
                             hands=Hands(bind=self._start_attempt, wait=self._wait, fail=self._fail_for_policy))
         self._statuses = StatusPlan(settings.status_interval, settings.status_spacing)
         self._watching = False

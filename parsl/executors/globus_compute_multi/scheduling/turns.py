@@ -61,20 +61,17 @@ class Turns:
     restarts : Restarts
     batch_bytes : int or None
         Most bytes of tasks in one request.
-    waits : bool
-        Whether the policy may let tasks wait.
     hands : Hands
     """
 
     def __init__(self, *, pool: Pool, pending: PendingTasks, placement: Placement, ahead: QueueAhead, restarts: Restarts,
-                 batch_bytes: Optional[int], waits: bool, hands: Hands) -> None:
+                 batch_bytes: Optional[int], hands: Hands) -> None:
         self._pool = pool
         self._pending = pending
         self._placement = placement
         self._ahead = ahead
         self._restarts = restarts
         self._batch_bytes = batch_bytes
-        self._waits = waits
         self._hands = hands
         self._aside: List[Tuple[Task, Threads]] = []
 
@@ -84,9 +81,9 @@ class Turns:
             task = self._placement.first_ready()
             if task is None:
                 break
-            if not self._waits:
-                return Want.FOR_FREE_THREADS
             try:
+                if not self._placement.may_wait(task):
+                    return Want.FOR_FREE_THREADS
                 threads = self._placement.choose(task, now)
             except PolicyError as e:
                 self._hands.fail(task, e)
@@ -105,7 +102,7 @@ class Turns:
             child = self._first_of_queue(now, load)
         if child is None:
             self._start_again(now, load)
-        elif child.may_queue_ahead and child.classes[0].free <= 0:
+        elif self._ahead.enabled and child.may_queue_ahead and child.classes[0].free <= 0:
             self._leave_for_others()
             self._fill_queue(child, load)
         for task, threads in self._aside:
@@ -159,7 +156,7 @@ class Turns:
 
     def _first_ahead(self) -> Optional[Tuple[Task, List[Threads]]]:
         """The first task to be queued ahead, and the threads on which it may be, all with the same number of cores: the closest."""
-        if not self._pending:
+        if not self._pending or not self._ahead.enabled:
             return None
         half = self._ahead.horizon() / 2
         hungry = list(self._ahead.hungry())
@@ -193,7 +190,6 @@ class Turns:
     def _fill_queue(self, child: Child, load: "_Load") -> None:
         """Queue tasks ahead on ``child``, which has no free thread."""
         threads = child.classes[0]
-        self._ahead.refresh()
         horizon = self._ahead.horizon()
         while True:
             task = self._pending.first(lambda shape: load.suits(shape) and self._placement.takes(threads, shape))

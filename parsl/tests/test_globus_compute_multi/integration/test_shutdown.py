@@ -201,6 +201,6 @@ def test_a_stored_login_is_used_without_asking(monkeypatch):
     """The SDK's client with a client identity needs no login; only its construction is checked here, no request is sent."""
     monkeypatch.setenv("GLOBUS_COMPUTE_CLIENT_ID", str(uuid.uuid4()))
     monkeypatch.setenv("GLOBUS_COMPUTE_CLIENT_SECRET", "secret")
-    from parsl.executors.globus_compute_multi.executor import _stored_login
-    client = _stored_login()
+    from parsl.executors.globus_compute_multi.compute.startup import stored_login
+    client = stored_login()
     assert isinstance(client, Client) and isinstance(client.app, globus_sdk.ClientApp)
