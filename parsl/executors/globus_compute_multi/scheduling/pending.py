@@ -63,6 +63,10 @@ def describe(shape: Shape) -> str:
     return " ".join(needs)
 
 
+_NO_ATTEMPTS: Set[str] = set()
+_NO_PLACES: Dict[str, str] = {}
+
+
 @dataclass(eq=False)
 class Task:
     """A task that is not finished.
@@ -98,8 +102,9 @@ class Task:
         self.waits = 0  # how often it has waited for a faster thread
         self.tries = 0
         self.excused = 0  # tries that ended for a reason that speaks against endpoint or service only
-        self.active: Set[str] = set()  # IDs of the attempts that may still bring a result
-        self.places: Dict[str, str] = {}  # endpoints of all its attempts
+        # what most tasks do not have for most of the time is one object for all, for the sake of the garbage collector
+        self.active: Set[str] = _NO_ATTEMPTS  # IDs of the attempts that may still bring a result
+        self.places: Dict[str, str] = _NO_PLACES  # endpoints of all its attempts
 
     @property
     def order(self) -> Tuple[float, float, int]:
@@ -107,7 +112,7 @@ class Task:
         return self.priority, -self.rank, self.id
 
 
-_Entry = Tuple[Tuple[float, float, int], Task]
+_Entry = Tuple[float, float, int, Task]
 
 
 class PendingTasks:
@@ -127,7 +132,7 @@ class PendingTasks:
 
     def add(self, task: Task) -> None:
         """Add ``task``; one that comes back after a failed attempt takes its old place in the order."""
-        heapq.heappush(self._heaps.setdefault(task.shape, []), (task.order, task))
+        heapq.heappush(self._heaps.setdefault(task.shape, []), (task.priority, -task.rank, task.id, task))
         self._count += 1
         if task.seconds is None:
             self._apps[task.app] += 1
@@ -138,30 +143,30 @@ class PendingTasks:
         """The first task whose shape is accepted, left in place; None if there is none."""
         if len(self._heaps) == 1:  # the usual case
             for shape, heap in self._heaps.items():
-                return heap[0][1] if accepts(shape) else None
+                return heap[0][3] if accepts(shape) else None
         heads = [heap[0] for shape, heap in self._heaps.items() if accepts(shape)]
-        return min(heads)[1] if heads else None
+        return min(heads)[3] if heads else None
 
     def remove_first(self, task: Task) -> None:
         """Take out ``task``, which :meth:`first` has just returned."""
         heap = self._heaps[task.shape]
-        if heapq.heappop(heap)[1] is not task:
+        if heapq.heappop(heap)[3] is not task:
             raise ValueError(f"task {task.id} is not the first of its shape")
         self._removed(task)
 
     def discard(self, task: Task) -> None:
         """Take out ``task``, wherever it stands; in linear time, so for rare cases only."""
         heap = self._heaps[task.shape]
-        heap.remove((task.order, task))
+        heap.remove((*task.order, task))
         heapq.heapify(heap)
         self._removed(task)
 
     def reorder(self, rank: Callable[[Task], float]) -> None:
         """Give every task a new rank, in linear time."""
         for heap in self._heaps.values():
-            for _, task in heap:
-                task.rank = rank(task)
-            heap[:] = [(task.order, task) for _, task in heap]
+            for entry in heap:
+                entry[3].rank = rank(entry[3])
+            heap[:] = [(*entry[3].order, entry[3]) for entry in heap]
             heapq.heapify(heap)
 
     def _removed(self, task: Task) -> None:

@@ -47,6 +47,8 @@ class Placement:
         self._runtimes = runtimes
         self._deadlines: List[Tuple[float, int, int]] = []
         self._better: Dict[Threads, List[Threads]] = {}
+        self._free: Dict[Shape, Tuple[Threads, ...]] = {}  # of the pool's version
+        self._free_version = -1
         self._results = 0
         self._compare_at = 0.0
 
@@ -75,6 +77,7 @@ class Placement:
     def compare_again(self) -> None:
         """Forget which threads are better than which, since something has changed that may make a difference."""
         self._better.clear()
+        self._free.clear()  # what a waiting task takes depends on it
         self._compare_at = self._results * (1 + _COMPARE_AGAIN) + 1
 
     # what fits where
@@ -88,18 +91,28 @@ class Placement:
         awaited = shape.awaits
         return awaited is None or threads is awaited or self._as_good(threads, awaited)
 
-    def free_for(self, shape: Shape, suits: Optional[Callable[[Threads], bool]] = None) -> List[Threads]:
-        """Free threads for tasks of this shape (which suit), all with the same number of cores: the closest to the requirement."""
+    def free_for(self, shape: Shape) -> Tuple[Threads, ...]:
+        """Free threads for tasks of this shape, all with the same number of cores: the closest to the requirement."""
+        if self._free_version != self._pool.version:
+            self._free_version = self._pool.version
+            self._free.clear()
+        known = self._free.get(shape)
+        if known is None:
+            known = self._free[shape] = self.free_that_suit(shape)
+        return known
+
+    def free_that_suit(self, shape: Shape, suits: Optional[Callable[[Threads], bool]] = None) -> Tuple[Threads, ...]:
+        """As :meth:`free_for`, of those threads that suit."""
         for level in self._pool.free_levels(shape.cores):
             found = [threads for threads in level if self.takes(threads, shape) and (suits is None or suits(threads))]
             if found:
-                return sorted(found, key=_place) if len(found) > 1 else found
-        return []
+                return tuple(sorted(found, key=_place) if len(found) > 1 else found)
+        return ()
 
     def first_ready(self, suits: Optional[Callable[[Shape], bool]] = None) -> Optional[Task]:
         """The first pending task (whose shape suits) for which there is a free thread that it does not refuse."""
         def accepts(shape: Shape) -> bool:
-            return (suits is None or suits(shape)) and any(self.takes(t, shape) for level in self._pool.free_levels(shape.cores) for t in level)
+            return (suits is None or suits(shape)) and bool(self.free_for(shape))
 
         return self._pending.first(accepts)
 
@@ -130,7 +143,8 @@ class Placement:
         PolicyError
         """
         free = self.free_for(task.shape)
-        return self.ask(task, free + self._worth_a_wait(task, free), now, filling)
+        busy = self._worth_a_wait(task, free)
+        return self.ask(task, free + busy if busy else free, now, filling)
 
     def may_wait(self, task: Task) -> bool:
         """Whether there are busy threads for which ``task``, for which there is a free thread, might wait.
@@ -141,12 +155,12 @@ class Placement:
         """
         return bool(self._worth_a_wait(task, self.free_for(task.shape)))
 
-    def _worth_a_wait(self, task: Task, free: List[Threads]) -> List[Threads]:
+    def _worth_a_wait(self, task: Task, free: Tuple[Threads, ...]) -> Tuple[Threads, ...]:
         if not self._policy.waits or task.waits >= MOST_WAITS or task.shape.awaits is not None:
-            return []
+            return ()
         best = free[0] if len(free) == 1 else min(free, key=lambda t: (not t.child.warm, self._runtimes.factor(t.endpoint.name)))
-        return [t for t in self._better_than(best)
-                if t.free <= 0 and t.endpoint.available and t.cores <= best.cores and self.takes(t, task.shape)]
+        return tuple(t for t in self._better_than(best)
+                     if t.free <= 0 and t.endpoint.available and t.cores <= best.cores and self.takes(t, task.shape))
 
     def ask(self, task: Task, candidates: Sequence[Threads], now: float, filling: Optional[Child] = None) -> Threads:
         """What the policy chooses of ``candidates``.

@@ -114,9 +114,12 @@ class Pool:
     endpoints : dict
     classes : list of Threads
         All thread classes.
+    version : int
+        Another one after every change of what is free or available.
     """
 
     def __init__(self, specs: Sequence[EndpointSpec]) -> None:
+        self.version = 0
         self.endpoints = {spec.name: PooledEndpoint(spec) for spec in specs}
         self.classes = [threads for endpoint in self for threads in endpoint.classes]
         for place, threads in enumerate(self.classes):
@@ -139,6 +142,7 @@ class Pool:
 
     def note(self, threads: Threads) -> None:
         """Keep the account of free threads, after a change to ``threads``."""
+        self.version += 1
         if threads.endpoint.available and threads.free > 0:
             self._free[threads.cores][threads] = None
         else:

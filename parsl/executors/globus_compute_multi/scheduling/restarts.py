@@ -1,7 +1,7 @@
 """Tasks that an endpoint holds which may never start: they are started elsewhere as well, when threads there have nothing else to do."""
 from __future__ import annotations
 
-from typing import Dict, Iterator, List, Optional, Tuple
+from typing import Dict, Iterator, Optional, Tuple
 
 from parsl.executors.globus_compute_multi.scheduling.pending import Task
 from parsl.executors.globus_compute_multi.scheduling.placement import Placement
@@ -42,11 +42,11 @@ class Restarts:
         """Note that ``child`` is warm."""
         self._cold.pop(child, None)
 
-    def first(self, now: float, child: Optional[Child] = None) -> Optional[Tuple[Task, List[Threads]]]:
+    def first(self, now: float, child: Optional[Child] = None) -> Optional[Tuple[Task, Tuple[Threads, ...]]]:
         """The first task to be started again at ``now`` (on ``child``, if given), with the free threads for it."""
         if not self._pool.any_free:
             return None
-        best: Optional[Tuple[Task, List[Threads]]] = None
+        best: Optional[Tuple[Task, Tuple[Threads, ...]]] = None
         longest = self._longest_startup()
         for attempt in self._held():
             if (best is None or attempt.task.order < best[0].order) and now >= self._late_at(attempt, longest):
@@ -71,8 +71,8 @@ class Restarts:
                         if len(attempt.task.active) == 1:
                             yield attempt
 
-    def _candidates(self, attempt: Attempt, child: Optional[Child]) -> List[Threads]:
-        return self._placement.free_for(attempt.task.shape, lambda t: (
+    def _candidates(self, attempt: Attempt, child: Optional[Child]) -> Tuple[Threads, ...]:
+        return self._placement.free_that_suit(attempt.task.shape, lambda t: (
             t.child.warm and t.endpoint is not attempt.threads.endpoint and (child is None or t.child is child)))
 
     def _longest_startup(self) -> float:

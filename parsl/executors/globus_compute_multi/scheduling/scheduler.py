@@ -189,7 +189,7 @@ class Scheduler:
         self.tasks[task.id] = task
         given = {"node": event.node, "seconds": event.seconds, "endpoints": sorted(event.endpoints) if event.endpoints else None,
                  "filesystem": event.filesystem, "config": event.config, "mpi": dict(event.mpi) or None}
-        self._log("task", task=task.id, state="pending", app=task.app, cores=event.cores, priority=task.priority, bytes=task.size,
+        self._log(kind="task", task=task.id, state="pending", app=task.app, cores=event.cores, priority=task.priority, bytes=task.size,
                   **{key: value for key, value in given.items() if value is not None})
         if self.closed:
             self._fail(task, FailureKind.SHUTDOWN, "the executor was shut down before the task was dispatched")
@@ -208,7 +208,7 @@ class Scheduler:
         dispatch_id, child = self._dispatch_count, attempts[0].threads.child
         self._open_dispatches[dispatch_id] = tuple(attempt.id for attempt in attempts)
         config = {} if child.config is None else {"config": child.config}
-        self._log("dispatch", dispatch=dispatch_id, state="sent", endpoint=child.endpoint.name, attempts=len(attempts),
+        self._log(kind="dispatch", dispatch=dispatch_id, state="sent", endpoint=child.endpoint.name, attempts=len(attempts),
                   bytes=sum(attempt.task.size for attempt in attempts), running=sum(len(threads.running) for threads in child.classes),
                   ahead=len(child.ahead), **config)
         self._actions.append(Dispatch(dispatch_id, child.endpoint.name, tuple((a.id, a.task.id) for a in attempts), child.config,
@@ -216,15 +216,15 @@ class Scheduler:
 
     def _on_dispatch_accepted(self, event: DispatchAccepted) -> None:
         self._open_dispatches.pop(event.dispatch_id)
-        self._log("dispatch", dispatch=event.dispatch_id, state="accepted")
+        self._log(kind="dispatch", dispatch=event.dispatch_id, state="accepted")
 
     def _on_dispatch_rejected(self, event: DispatchRejected) -> None:
         attempt_ids = self._open_dispatches.pop(event.dispatch_id)
-        self._log("dispatch", dispatch=event.dispatch_id, state="rejected", reason=event.reason, http_status=event.http_status)
+        self._log(kind="dispatch", dispatch=event.dispatch_id, state="rejected", reason=event.reason, http_status=event.http_status)
         attempts = [self.attempts[attempt_id] for attempt_id in attempt_ids if attempt_id in self.attempts]
         if attempts:
             endpoint = attempts[0].threads.endpoint
-            self._log("endpoint", endpoint=endpoint.name, state="paused", seconds=endpoint.pause(event.time))
+            self._log(kind="endpoint", endpoint=endpoint.name, state="paused", seconds=endpoint.pause(event.time))
             self.pool.note_endpoint(endpoint, event.time)
         for attempt in attempts:
             if not event.blames_tasks:
@@ -243,7 +243,7 @@ class Scheduler:
 
     def _on_stray_result(self, event: ResultReceived) -> None:
         """A result of an attempt that is finished: a duplicate, or one whose dispatch was given up without an answer, yet ran."""
-        self._log("attempt", attempt=event.attempt_id, state="duplicate", outcome=event.outcome.value)
+        self._log(kind="attempt", attempt=event.attempt_id, state="duplicate", outcome=event.outcome.value)
         task = self.tasks.get(int(event.attempt_id.partition(".")[0]))
         if task is None or event.attempt_id not in task.places or not event.outcome.is_final:
             return
@@ -256,7 +256,7 @@ class Scheduler:
         endpoint = self.pool[event.endpoint]
         self._statuses.heard((event.endpoint, event.child_id), event.time)
         fields: Dict[str, Any] = {"child": event.child_id, "online": event.online, "workers": event.workers, "pending": event.pending}
-        self._log("endpoint", endpoint=endpoint.name, state="status", **{k: v for k, v in fields.items() if v is not None})
+        self._log(kind="endpoint", endpoint=endpoint.name, state="status", **{k: v for k, v in fields.items() if v is not None})
         if event.child_id is not None:
             child = next((c for c in endpoint.children if c.ids and c.ids[-1] == event.child_id), None)
             if child is not None and event.workers:
@@ -276,7 +276,7 @@ class Scheduler:
     def _on_shutdown(self, event: ShutdownRequested) -> None:
         self.closed = True
         for attempt in list(self.attempts.values()):
-            self._log("attempt", attempt=attempt.id, state="finished", outcome="abandoned")
+            self._log(kind="attempt", attempt=attempt.id, state="finished", outcome="abandoned")
             attempt.threads.forget(attempt)
             self.pool.note(attempt.threads)
         self.attempts.clear()
@@ -288,14 +288,20 @@ class Scheduler:
 
     def _settle(self, event: Event) -> None:
         """See what the event has changed for the tasks that are pending, and whether a turn is worth a request now."""
+        changed = not isinstance(event, (DispatchAccepted, TaskAnnounced, TaskLeft))  # nothing that a turn depends on
         for endpoint in self.pool.resume(event.time):
-            self._log("endpoint", endpoint=endpoint.name, state="resumed")
+            changed = True
+            self._log(kind="endpoint", endpoint=endpoint.name, state="resumed")
         for task in self.placement.end_waits(event.time):
-            self._log("task", task=task.id, state="pending", after="wait")
-        if len(self.graph) and self.graph.refresh(self._app_seconds, event.time):
+            changed = True
+            self._log(kind="task", task=task.id, state="pending", after="wait")
+        if len(self.graph) > 0 and self.graph.refresh(self._app_seconds, event.time):
+            changed = True
             self.pending.reorder(self._rank)
-        # free threads that have a task have one whatever else is submitted or announced
-        if self._want is not Want.FOR_FREE_THREADS or not isinstance(event, (TaskSubmitted, TaskAnnounced, TaskLeft, DispatchAccepted)):
+        if not changed:
+            return
+        # free threads that have a task have one whatever else is submitted
+        if self._want is not Want.FOR_FREE_THREADS or not isinstance(event, TaskSubmitted):
             self._want = Want.NOTHING if self.closed else self._turns.wanted(event.time)
 
     # tasks and attempts
@@ -316,6 +322,8 @@ class Scheduler:
         seconds = self._ahead.thread_seconds(self.placement.run_seconds(task, threads), threads)
         attempt = Attempt(f"{task.id}.{task.tries}", task, threads, seconds, self._now)
         again = {"again": True} if task.active else {}
+        if not task.places:
+            task.active, task.places = set(), {}
         task.active.add(attempt.id)
         task.places[attempt.id] = threads.endpoint.name
         self.attempts[attempt.id] = attempt
@@ -323,12 +331,12 @@ class Scheduler:
         state = "running" if threads.bind(attempt) else "queued_ahead"
         self.pool.note(threads)
         self._restarts.asked(threads.child, self._now)
-        self._log("attempt", attempt=attempt.id, state=state, task=task.id, endpoint=threads.endpoint.name, thread_class=threads.index,
+        self._log(kind="attempt", attempt=attempt.id, state=state, task=task.id, endpoint=threads.endpoint.name, thread_class=threads.index,
                   dispatch=self._dispatch_count, **again)
 
     def _wait(self, task: Task, threads: Threads) -> None:
         seconds = self.placement.wait(task, threads, self._now)
-        self._log("task", task=task.id, state="waiting", endpoint=threads.endpoint.name, cores=threads.cores, seconds=seconds)
+        self._log(kind="task", task=task.id, state="waiting", endpoint=threads.endpoint.name, cores=threads.cores, seconds=seconds)
 
     def _finish_attempt(self, attempt: Attempt, outcome: Outcome, message: str, payload: Any, info: Tuple[Tuple[str, Any], ...]) -> None:
         task = attempt.task
@@ -336,11 +344,11 @@ class Scheduler:
         task.active.discard(attempt.id)
         # what an app raised is the user's: its text may hold anything, and stays out of the log
         detail = {"message": message} if message and not outcome.is_final else {}
-        self._log("attempt", attempt=attempt.id, state="finished", outcome=outcome.value, **detail, **dict(info))
+        self._log(kind="attempt", attempt=attempt.id, state="finished", outcome=outcome.value, **detail, **dict(info))
         successor = attempt.threads.release(attempt, self._now)
         self.pool.note(attempt.threads)
         if successor is not None:
-            self._log("attempt", attempt=successor.id, state="running")
+            self._log(kind="attempt", attempt=successor.id, state="running")
         if task.id not in self.tasks:
             return  # its future is completed already
         if outcome.is_final:
@@ -350,7 +358,7 @@ class Scheduler:
 
     def _resolve(self, task: Task, attempt_id: str, outcome: Outcome, payload: Any) -> None:
         del self.tasks[task.id]
-        self._log("task", task=task.id, state="done" if outcome is Outcome.OK else "failed", attempt=attempt_id)
+        self._log(kind="task", task=task.id, state="done" if outcome is Outcome.OK else "failed", attempt=attempt_id)
         self._actions.append(ResolveTask(task.id, attempt_id, task.places[attempt_id], outcome, payload))
 
     def _try_again(self, task: Task, attempt: Attempt, outcome: Outcome, message: str) -> None:
@@ -362,12 +370,12 @@ class Scheduler:
                        f"ended with {outcome.value}: {message}")
         else:
             self._queue(task)
-            self._log("task", task=task.id, state="pending", after=attempt.id)
+            self._log(kind="task", task=task.id, state="pending", after=attempt.id)
 
     def _fail(self, task: Task, kind: FailureKind, message: str) -> None:
         self.placement.end_wait(task)
         del self.tasks[task.id]
-        self._log("task", task=task.id, state="failed", reason=kind.value)
+        self._log(kind="task", task=task.id, state="failed", reason=kind.value)
         self._actions.append(FailTask(task.id, kind, message))
 
     def _fail_for_policy(self, task: Task, error: PolicyError) -> None:
@@ -379,7 +387,7 @@ class Scheduler:
     def _hear(self, child: Child, event: ResultReceived) -> None:
         endpoint = child.endpoint
         if endpoint.paused_until is not None:
-            self._log("endpoint", endpoint=endpoint.name, state="resumed")
+            self._log(kind="endpoint", endpoint=endpoint.name, state="resumed")
         endpoint.heard_result(event.time)
         self._set_online(endpoint, True)
         self._statuses.heard((endpoint.name, None), event.time)
@@ -390,7 +398,7 @@ class Scheduler:
         target = endpoint.name, event.child_id
         if event.child_id not in child.ids:
             child.ids.append(event.child_id)
-            self._log("endpoint", endpoint=endpoint.name, state="child", child=event.child_id)
+            self._log(kind="endpoint", endpoint=endpoint.name, state="child", child=event.child_id)
             # a result is as good as a status, but only a status tells how many workers there are
             self._statuses.watch(target, event.time if endpoint.count_is_given else float("-inf"))
         elif endpoint.count_is_given:
@@ -405,7 +413,7 @@ class Scheduler:
             threads.began(began)
         self._restarts.warm(child)
         self.placement.compare_again()
-        self._log("endpoint", endpoint=child.endpoint.name, state="warm")
+        self._log(kind="endpoint", endpoint=child.endpoint.name, state="warm")
 
     def _set_workers(self, child: Child, workers: int) -> None:
         if not child.warm:
@@ -413,24 +421,24 @@ class Scheduler:
         threads = child.classes[0]
         if child.endpoint.count_is_given or len(child.classes) > 1 or threads.count == workers:
             return
-        self._log("endpoint", endpoint=child.endpoint.name, state="threads", thread_class=threads.index, count=workers)
+        self._log(kind="endpoint", endpoint=child.endpoint.name, state="threads", thread_class=threads.index, count=workers)
         for attempt in threads.resize(workers):
-            self._log("attempt", attempt=attempt.id, state="queued_ahead")
+            self._log(kind="attempt", attempt=attempt.id, state="queued_ahead")
         while True:
             successor = threads.promote(self._now)
             if successor is None:
                 break
-            self._log("attempt", attempt=successor.id, state="running")
+            self._log(kind="attempt", attempt=successor.id, state="running")
         self.pool.note(threads)
 
     def _set_online(self, endpoint: PooledEndpoint, online: bool) -> None:
         if endpoint.online != online:
             endpoint.online = online
-            self._log("endpoint", endpoint=endpoint.name, state="online" if online else "offline")
+            self._log(kind="endpoint", endpoint=endpoint.name, state="online" if online else "offline")
         self.pool.note_endpoint(endpoint, self._now)
 
-    def _log(self, kind: str, **fields: Any) -> None:
-        self._actions.append(Log(self._now, {"kind": kind, **fields}))
+    def _log(self, **fields: Any) -> None:
+        self._actions.append(Log(self._now, fields))
 
     def validate(self) -> None:
         """Check the invariants of the state; tests call it after every event.

@@ -77,7 +77,7 @@ class Turns:
 
     def wanted(self, now: float) -> "Want":
         """Whether a turn would bring a request. Tasks that had better wait for threads that are busy begin to wait."""
-        while True:
+        while self._pool.any_free:
             task = self._placement.first_ready()
             if task is None:
                 break

@@ -38,10 +38,12 @@ from parsl.executors.globus_compute_multi.scheduling.threads import ClassSpec
 BATCH_BYTES = 1000
 
 
-def spec(name: str, threads: Union[int, Dict[int, int]] = 1, cores: int = 1, **more: Any) -> EndpointSpec:
-    """An endpoint with so many threads of so many cores, or with ``{cores: count}``."""
-    classes = threads if isinstance(threads, dict) else {cores: threads}
-    return EndpointSpec(name, tuple(ClassSpec(c, count) for c, count in classes.items()), **more)
+def spec(name: str, threads: Union[int, Dict[int, int], Sequence[ClassSpec]] = 1, cores: int = 1, **more: Any) -> EndpointSpec:
+    """An endpoint with so many threads of so many cores, with ``{cores: count}``, or with these classes."""
+    if isinstance(threads, int):
+        threads = {cores: threads}
+    classes = [ClassSpec(c, count) for c, count in threads.items()] if isinstance(threads, dict) else threads
+    return EndpointSpec(name, tuple(classes), **more)
 
 
 def header(endpoints: Sequence[EndpointSpec]) -> Dict[str, Any]:
@@ -68,7 +70,7 @@ class Driver:
         self.failed: Dict[int, FailTask] = {}
         self.queries: List[QueryStatus] = []
         self.reports: List[str] = []
-        self.waited: List[Tuple[int, str]] = []
+        self.lines: List[Dict[str, Any]] = []
         self.log = RunState(header(endpoints))
 
     def handle(self, event: Event) -> None:
@@ -89,8 +91,7 @@ class Driver:
                 self.reports.append(action.message)
             elif isinstance(action, Log):
                 self.log.apply({"t": action.time, **action.fields})
-                if action.fields["state"] == "waiting":
-                    self.waited.append((action.fields["task"], action.fields["endpoint"]))
+                self.lines.append(action.fields)
         self.scheduler.validate()
         for endpoint in self.scheduler.pool:
             folded = self.log.endpoints[endpoint.name]
@@ -158,6 +159,28 @@ class Driver:
         """Grant turns as long as they are wanted; the endpoint of each task that was dispatched."""
         return {task_id: dispatch.endpoint for dispatch in self.turns() for _, task_id in dispatch.attempts}
 
+    def put(self, app: str = "app", **more: Any) -> int:
+        """Submit a task that goes to a free thread at once."""
+        task = self.submit(app, **more)
+        assert task in self.place()
+        return task
+
+    def where(self, task: int) -> Tuple[str, int]:
+        """Endpoint, and cores of the thread, of the last attempt of ``task``."""
+        attempt = [attempt for attempt in self.log.attempts.values() if attempt.task == task][-1]
+        return attempt.endpoint, self.log.endpoints[attempt.endpoint].classes[attempt.thread_class].cores
+
+    def in_order(self, run_seconds: float = 1.0) -> List[int]:
+        """Run all that is pending on the one thread there is; the tasks in the order in which they ran."""
+        order: List[int] = []
+        while True:
+            dispatch = self.turn()
+            if dispatch is None:
+                return order
+            for attempt_id, task_id in dispatch.attempts:
+                order.append(task_id)
+                self.result(attempt_id, run_seconds=run_seconds)
+
     def accept(self, dispatch_id: int) -> None:
         self.unanswered.remove(dispatch_id)
         self.handle(DispatchAccepted(self.now, dispatch_id))
@@ -179,6 +202,11 @@ class Driver:
 
     def shutdown(self) -> None:
         self.handle(ShutdownRequested(self.now))
+
+    @property
+    def waits(self) -> List[Tuple[int, str, float]]:
+        """Task, endpoint and seconds of each wait that the log tells of."""
+        return [(line["task"], line["endpoint"], line["seconds"]) for line in self.lines if line["state"] == "waiting"]
 
     def warm(self, endpoint: str, app: str = "app", run_seconds: float = 1.0, runs: int = 10) -> None:
         """Run tasks on ``endpoint``, so that their run time is well known."""
