@@ -70,6 +70,10 @@ logger = logging.getLogger(__name__)
 
 TICK_SECONDS = 1.0
 
+#: Seconds for which turns are put off after a result that other tasks wait for: until the DataFlowKernel has submitted those, a thread that
+#: has become free would go to a task that matters less. Results come twice a second, so this is little.
+_GRACE_SECONDS = 0.02
+
 #: Messages taken before turns are granted again: a burst of submissions shares a request, but cannot keep threads waiting.
 _MESSAGES_A_ROUND = 1000
 
@@ -108,6 +112,7 @@ class Owner:
         self._ledger: Dict[int, NewTask] = {}
         self._batch: Deque[OwnerMessage] = deque()
         self._under_way = 0
+        self._turns_from = 0.0
         self._shutting_down = threading.Event()
         self._next_tick = time.monotonic()
         self._thread = threading.Thread(target=self._run, name="globus-compute-multi-owner", daemon=True)
@@ -162,7 +167,7 @@ class Owner:
             for unknown in self._matcher.expire(now):
                 self._run_log.write(now, {"kind": "attempt", "attempt": None, "state": "unmatched", "task_uuid": unknown.task_uuid,
                                           "outcome": unknown.outcome.value})
-        while not self._shutting_down.is_set() and self._turn_possible() and self._governor.try_submission():
+        while now >= self._turns_from and not self._shutting_down.is_set() and self._turn_possible() and self._governor.try_submission():
             under_way = self._under_way
             self._handle(TurnGranted(now))
             if self._under_way == under_way:
@@ -188,11 +193,16 @@ class Owner:
         wake = self._scheduler.wakes_at
         wait = (self._next_tick if wake is None else min(self._next_tick, wake)) - time.monotonic()
         if self._turn_possible():
-            wait = min(wait, self._governor.submission_wait())
+            wait = min(wait, max(self._governor.submission_wait(), self._turns_from - time.monotonic()))
         return max(0.0, wait)
 
     def _turn_possible(self) -> bool:
         return self._dispatcher.capacity(self._under_way) and self._scheduler.wants_turn
+
+    def _put_off_turns(self) -> None:
+        now = time.monotonic()
+        if now > self._turns_from + _GRACE_SECONDS:  # a stream of results puts them off for half of the time at most
+            self._turns_from = now + _GRACE_SECONDS
 
     def _take(self, message: OwnerMessage) -> None:
         now = time.monotonic()
@@ -243,6 +253,8 @@ class Owner:
             task = self._ledger.pop(action.task_id)
             if task.node is not None:
                 self._ran_on(task.node, action.endpoint)
+            if action.awaited:
+                self._put_off_turns()
             self._resolver.resolve(task.future, action.payload, task.name)
         elif isinstance(action, FailTask):
             task = self._ledger.pop(action.task_id)

@@ -45,6 +45,8 @@ class ResolveTask:
     outcome : Outcome
     payload : object
         As in the event.
+    awaited : bool
+        Whether tasks are known that wait for it, and may be submitted once it is complete.
     """
 
     task_id: int
@@ -52,6 +54,7 @@ class ResolveTask:
     endpoint: str
     outcome: Outcome
     payload: Any
+    awaited: bool = False
 
 
 class FailureKind(str, Enum):

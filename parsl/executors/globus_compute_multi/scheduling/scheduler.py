@@ -359,7 +359,7 @@ class Scheduler:
     def _resolve(self, task: Task, attempt_id: str, outcome: Outcome, payload: Any) -> None:
         del self.tasks[task.id]
         self._log(kind="task", task=task.id, state="done" if outcome is Outcome.OK else "failed", attempt=attempt_id)
-        self._actions.append(ResolveTask(task.id, attempt_id, task.places[attempt_id], outcome, payload))
+        self._actions.append(ResolveTask(task.id, attempt_id, task.places[attempt_id], outcome, payload, self.graph.is_awaited(task.node)))
 
     def _try_again(self, task: Task, attempt: Attempt, outcome: Outcome, message: str) -> None:
         task.shape = task.shape._replace(avoid=task.shape.avoid | {attempt.threads.endpoint.name})

@@ -131,6 +131,11 @@ class TaskGraph:
         known = None if node is None else self._nodes.get(node)
         return default if known is None or known.weight is None else known.rank
 
+    def is_awaited(self, node: Optional[int]) -> bool:
+        """Whether a task is known that waits for this one."""
+        known = None if node is None else self._nodes.get(node)
+        return known is not None and bool(known.children)
+
     def refresh(self, estimate: Callable[[str], float], now: float) -> bool:
         """Compute all ranks afresh, if there is reason to and it is affordable.
 

@@ -25,6 +25,7 @@ def portable(function):
     """The function as if it stood in the user's script: endpoints have a stock Parsl, and cannot import this test."""
     copy = types.FunctionType(function.__code__, {"__builtins__": builtins, "__name__": "__main__"}, function.__name__,
                               function.__defaults__, function.__closure__)
+    copy.__kwdefaults__ = function.__kwdefaults__
     copy.__module__ = "__main__"
     return copy
 

@@ -1,0 +1,263 @@
+"""Endpoints whose child has not shown that it runs: it may wait in a batch queue for hours, and what it holds cannot be cancelled."""
+from __future__ import annotations
+
+import pytest
+
+from parsl.executors.globus_compute_multi.scheduling.events import Outcome
+from parsl.tests.test_globus_compute_multi.unit.driver import Driver, spec
+
+pytestmark = pytest.mark.local
+
+HOUR = 3600.0
+
+
+def only(*endpoints):
+    return frozenset(endpoints)
+
+
+def warm_and_cold(warm=1, cold=1, startup=None, **settings) -> Driver:
+    d = Driver([spec("warm", warm, speed=1.0), spec("cold", cold, speed=1.0, startup_seconds=startup)], **settings)
+    d.warm("warm", runs=1)
+    return d
+
+
+class TestWhatTheyGet:
+
+    @pytest.mark.parametrize("prefetch", [None, 5])
+    def test_one_task_for_each_thread_and_nothing_ahead(self, prefetch):
+        d = Driver([spec("a", 3)], prefetch=prefetch)
+        tasks = [d.submit(seconds=0.1) for _ in range(50)]
+        assert list(d.place()) == tasks[:3]
+        d.result(f"{tasks[0]}.1", run_seconds=0.1)
+        d.turns()
+        assert d.log.endpoints["a"].ahead
+
+    def test_a_failure_that_the_endpoint_reports_warms_it_too(self):
+        d = Driver([spec("a")])
+        d.result(f"{d.put()}.1", Outcome.TASK_FAILED, run_seconds=None)
+        assert d.scheduler.pool["a"].children[0].warm
+
+    def test_a_task_waits_for_a_warm_thread_rather_than_go_where_it_starts_in_an_hour(self):
+        d = warm_and_cold(startup=HOUR)
+        d.put(seconds=100.0, endpoints=only("warm"))
+        task = d.submit(seconds=10.0)
+        assert d.turn() is None and [(t, endpoint) for t, endpoint, _ in d.waits] == [(task, "warm")]
+
+    def test_it_goes_there_when_that_starts_sooner_than_the_warm_thread_is_free(self):
+        d = warm_and_cold(startup=50.0)
+        d.put(seconds=100.0, endpoints=only("warm"))
+        task = d.submit(seconds=10.0)
+        assert d.place() == {task: "cold"} and not d.waits
+
+    def test_a_free_warm_thread_comes_before_a_faster_one_that_has_yet_to_start(self):
+        d = Driver([spec("warm", speed=1.0), spec("cold", speed=4.0, startup_seconds=HOUR)])
+        d.warm("warm", runs=1)
+        assert d.where(d.put(seconds=10.0)) == ("warm", 1)
+
+    def test_of_a_start_up_of_which_nothing_is_known_as_much_again_is_expected_as_has_gone_by(self):
+        d = warm_and_cold(cold=2)
+        d.put(endpoints=only("cold"))
+        d.put(seconds=100.0, endpoints=only("warm"))
+        early = d.submit(seconds=10.0)
+        assert d.place() == {early: "cold"}
+        d = warm_and_cold(cold=2, redispatch=False)
+        d.put(endpoints=only("cold"))
+        d.tick(HOUR)
+        d.put(seconds=100.0, endpoints=only("warm"))
+        d.submit(seconds=10.0)
+        assert d.turn() is None and d.waits
+
+
+class TestStartUp:
+
+    def start_up(self, d):
+        return d.scheduler.pool["a"].startup_seconds
+
+    def test_it_is_learned_from_the_first_result_less_its_run_time(self):
+        d = Driver([spec("a", startup_seconds=5.0)])
+        d.tick(1000.0)
+        task = d.put()
+        d.tick(100.0)
+        d.result(f"{task}.1", run_seconds=30.0)
+        assert self.start_up(d) == 70.0
+
+    def test_later_results_do_not_change_it(self):
+        d = Driver([spec("a", 2)])
+        tasks = [d.put(), d.put()]
+        for task in tasks:
+            d.tick(50.0)
+            d.result(f"{task}.1", run_seconds=0.0)
+        assert self.start_up(d) == 50.0
+
+    @pytest.mark.parametrize("run_seconds", [1e5, None])
+    def test_an_impossible_or_unknown_run_time_does_no_harm(self, run_seconds):
+        d = Driver([spec("a")])
+        task = d.put()
+        d.tick(10.0)
+        d.result(f"{task}.1", run_seconds=run_seconds)
+        assert self.start_up(d) == (10.0 if run_seconds is None else 0.0)
+
+    def test_it_is_counted_from_the_dispatch_that_was_taken_not_from_one_that_was_rejected(self):
+        d = Driver([spec("a")])
+        d.submit()
+        d.reject(d.turn().dispatch_id, 503)
+        d.tick(HOUR)
+        task, = d.place()
+        d.tick(10.0)
+        d.result(f"{task}.2", run_seconds=0.0)
+        assert self.start_up(d) == 10.0
+
+    def test_a_child_that_holds_nothing_since_its_dispatch_was_rejected_is_not_taken_to_start_later_and_later(self):
+        d = warm_and_cold(failover_attempts=0)
+        d.submit(endpoints=only("cold"))
+        d.reject(d.turn().dispatch_id, 404)
+        d.tick(HOUR)
+        d.put(seconds=100.0, endpoints=only("warm"))
+        task = d.submit(seconds=10.0)
+        assert d.place() == {task: "cold"} and not d.waits
+
+
+class TestStartingAgain:
+
+    def held(self, warm=1, cold=1, startup=5.0, more=(), **settings):
+        """A driver and the tasks that a cold endpoint holds, one for each of its threads, while the warm endpoint is idle again."""
+        d = Driver([spec("warm", warm, speed=1.0), spec("cold", cold, speed=1.0, startup_seconds=startup), *more], **settings)
+        d.warm("warm", runs=1)
+        busy = [d.put(seconds=100.0, endpoints=only("warm")) for _ in range(warm)]
+        held = [d.put(seconds=3.0, endpoints=only("warm", "cold")) for _ in range(cold)]
+        assert [d.where(task) for task in held] == [("cold", 1)] * cold
+        for task in busy:
+            d.result(f"{task}.1", run_seconds=100.0)
+        return d, held
+
+    def test_a_task_is_started_elsewhere_too_when_the_start_up_lasts_longer_than_known(self):
+        d, (task,) = self.held()
+        assert d.turn() is None and d.scheduler.wakes_at == 5.0
+        d.tick(4.9)
+        assert d.turn() is None
+        d.tick(0.1)
+        assert (d.turn().attempts, d.where(task)) == (((f"{task}.2", task),), ("warm", 1))
+        assert [line["attempt"] for line in d.lines if line.get("again")] == [f"{task}.2"]
+
+    def test_where_nothing_is_known_of_the_start_up_it_is_late_when_the_task_itself_could_have_run(self):
+        d, (task,) = self.held(startup=None)
+        assert d.turn() is None and d.scheduler.wakes_at == 3.0
+        d.tick(3.0)
+        assert d.place() == {task: "warm"}
+
+    def test_not_if_the_user_does_not_want_that(self):
+        d, _ = self.held(redispatch=False)
+        d.tick(HOUR)
+        assert d.turn() is None and d.scheduler.wakes_at is None
+
+    def test_not_before_the_tasks_that_are_pending(self):
+        d, (task,) = self.held(prefetch=0)
+        pending = [d.submit(seconds=1.0), d.submit(seconds=1.0)]
+        d.tick(5.0)
+        for other in pending:
+            assert d.place() == {other: "warm"}
+            d.result(f"{other}.1")
+        assert d.place() == {task: "warm"}
+
+    def test_not_when_the_endpoint_has_become_warm(self):
+        d, (task, _) = self.held(cold=2)
+        d.result(f"{task}.1")
+        d.tick(HOUR)
+        assert d.turn() is None
+
+    def test_not_where_it_may_not_run(self):
+        d, (task,) = self.held(more=[spec("other", 1)])
+        d.warm("other", runs=1)
+        d.put(endpoints=only("warm"))
+        d.tick(5.0)
+        assert d.turn() is None
+        d.result(f"{task - 1}.1")
+        assert d.turn() is None
+
+    def test_not_on_another_cold_endpoint(self):
+        d = Driver([spec("a", startup_seconds=5.0), spec("b")])
+        d.put()
+        d.tick(HOUR)
+        assert d.turn() is None
+
+    def test_the_first_in_order_is_started_first_and_each_once(self):
+        d, (first, second) = self.held(cold=2)
+        d.tick(5.0)
+        assert d.place() == {first: "warm"}
+        d.result(f"{first}.2")
+        assert d.place() == {second: "warm"}
+        d.result(f"{second}.2")
+        assert d.turn() is None
+
+    def test_all_that_there_are_threads_for_travel_in_one_request(self):
+        d, held = self.held(warm=3, cold=2)
+        d.tick(5.0)
+        assert [task for _, task in d.turn().attempts] == held
+
+    def test_a_task_is_not_started_a_third_time_whatever_becomes_free(self):
+        d, (task,) = self.held(warm=3)
+        d.tick(5.0)
+        assert d.place() == {task: "warm"}
+        d.tick(HOUR)
+        assert d.turn() is None
+
+    def test_the_first_result_wins_and_the_late_one_is_dropped_and_frees_its_thread(self):
+        for winner, loser in ((1, 2), (2, 1)):
+            d, (task,) = self.held()
+            d.tick(5.0)
+            d.turns()
+            d.result(f"{task}.{winner}")
+            assert d.resolved[task].attempt_id == f"{task}.{winner}" and d.turn() is None
+            d.result(f"{task}.{loser}", Outcome.RAISED)
+            assert not d.scheduler.attempts and d.resolved[task].outcome is Outcome.OK
+            assert len(d.scheduler.pool["warm"].classes[0].running) == 0
+
+    def test_a_task_that_is_finished_is_not_started_again(self):
+        d, (task,) = self.held()
+        d.tick(5.0)
+        d.turns()
+        d.result(f"{task}.2")
+        d.tick(HOUR)
+        assert d.turn() is None
+
+    def test_nor_one_that_an_attempt_given_up_before_has_finished(self):
+        d = warm_and_cold(startup=5.0)
+        task = d.submit(seconds=1.0)
+        d.reject(d.turn().dispatch_id, None)
+        assert d.place() == {task: "cold"}
+        d.result(f"{task}.1")
+        d.tick(HOUR)
+        assert task in d.resolved and d.turn() is None
+
+    def test_a_second_start_that_fails_is_not_repeated_and_the_first_still_counts(self):
+        d, (task,) = self.held()
+        d.tick(5.0)
+        d.turns()
+        d.result(f"{task}.2", Outcome.TASK_FAILED)
+        assert d.turn() is None and not d.failed
+        d.result(f"{task}.1")
+        assert d.resolved[task].attempt_id == f"{task}.1"
+
+    def test_a_second_start_that_is_rejected_is_not_repeated_either(self):
+        d, (task,) = self.held()
+        d.tick(5.0)
+        d.reject(d.turn().dispatch_id, 404)
+        d.tick(HOUR)
+        assert d.turn() is None
+
+    def test_when_both_have_failed_the_task_is_tried_again_as_any_other(self):
+        d, (task,) = self.held(failover_attempts=2)
+        d.tick(5.0)
+        d.turns()
+        for attempt in (2, 1):
+            d.result(f"{task}.{attempt}", Outcome.TASK_FAILED)
+        assert set(d.place()) == {task}
+        d.result(f"{task}.3")
+        assert task in d.resolved
+
+    def test_shutdown_fails_it_once(self):
+        d, (task,) = self.held()
+        d.tick(5.0)
+        d.turns()
+        d.shutdown()
+        assert set(d.failed) == {task} and d.turn() is None
