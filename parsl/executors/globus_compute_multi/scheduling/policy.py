@@ -39,13 +39,13 @@ class Outlook:
     ready: int = 0
     filling: Optional[Child] = None
 
-    def starts_in(self, threads: Threads) -> float:
+    def starts_in(self, task: Task, threads: Threads) -> float:
         """Seconds until the task is expected to start there; 0 for a free thread, unless it is cold."""
-        return threads.starts_in(self.now)
+        return threads.starts_in(task, self.now)
 
     def finish(self, task: Task, threads: Threads) -> float:
         """Seconds until the task is expected to be finished there."""
-        return threads.starts_in(self.now) + self.run_seconds(task, threads)
+        return threads.starts_in(task, self.now) + self.run_seconds(task, threads)
 
 
 class Policy(metaclass=ABCMeta):
@@ -133,14 +133,14 @@ class EarliestFinish(Policy):
 
         def key(threads: Threads) -> Tuple[float, bool, bool, int]:
             enough = threads.free >= outlook.ready
-            finish = outlook.starts_in(threads) + caution * outlook.run_seconds(task, threads)
+            finish = outlook.starts_in(task, threads) + caution * outlook.run_seconds(task, threads)
             return finish, threads.child is not outlook.filling, not enough, threads.free if enough else -threads.free
 
         return min(candidates, key=key)
 
     def patience(self, task: Task, busy: Threads, free: Threads, outlook: Outlook) -> float:
         """Until it would have been finished as early on the threads that are free."""
-        return outlook.starts_in(free) + self._caution(task) * (outlook.run_seconds(task, free) - outlook.run_seconds(task, busy))
+        return outlook.starts_in(task, free) + self._caution(task) * (outlook.run_seconds(task, free) - outlook.run_seconds(task, busy))
 
     def _caution(self, task: Task) -> float:
         return 1.0 if task.seconds is not None else self.caution
@@ -232,7 +232,7 @@ class Cheapest(Policy):
 
     def choose(self, task: Task, candidates: Sequence[Threads], outlook: Outlook) -> Threads:
         """Choose by cost; ties go to the earliest finish."""
-        near = [threads for threads in candidates if threads.free > 0 or outlook.starts_in(threads) <= self.wait_seconds]
+        near = [threads for threads in candidates if threads.free > 0 or outlook.starts_in(task, threads) <= self.wait_seconds]
 
         def cost(threads: Threads) -> Tuple[float, float]:
             return _hourly(threads) * outlook.run_seconds(task, threads), outlook.finish(task, threads)

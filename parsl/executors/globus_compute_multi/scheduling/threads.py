@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import heapq
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Dict, List, Optional
+from typing import TYPE_CHECKING, Dict, List, Optional, Tuple
 
 from parsl.executors.globus_compute_multi.scheduling.pending import Shape, Task
 
@@ -125,7 +125,7 @@ class Threads:
     place : int
         Its place among all classes of the pool, in the user's order.
     awaited : dict
-        Seconds that tasks which wait for a thread will take there, by task ID.
+        Tasks that wait for a thread, and the seconds that they will take there, by task ID.
     """
 
     def __init__(self, child: Child, index: int, cores: int, count: int) -> None:
@@ -137,8 +137,10 @@ class Threads:
         self.running: Dict[str, Attempt] = {}
         self.promised = 0
         self.place = 0
-        self.awaited: Dict[int, float] = {}
-        self._ready: Optional[List[float]] = None
+        self.awaited: Dict[int, Tuple[Task, float]] = {}
+        self._ready: Optional[List[float]] = None  # when each thread will be, as a heap; None: not known
+        self._ready_at = 0.0  # when one will be, after all that wait
+        self._last: Tuple[float, float, int] = (0.0, 0.0, 0)  # order of the last one that waits
 
     def __str__(self) -> str:
         config = "" if self.child.config is None else f" ({self.child.config})"
@@ -221,29 +223,39 @@ class Threads:
 
     def await_thread(self, task: Task, seconds: float) -> None:
         """Count on ``task`` to take a thread for ``seconds`` when one is free."""
-        self.awaited[task.id] = seconds
-        if self._ready is not None:
-            heapq.heapreplace(self._ready, self._ready[0] + seconds)
+        self.awaited[task.id] = task, seconds
+        self._ready = None
 
     def await_no_more(self, task: Task) -> None:
         """Do not count on ``task`` any longer."""
         del self.awaited[task.id]
         self._ready = None
 
-    def starts_in(self, now: float) -> float:
-        """Seconds until a task given to this class now is expected to start: after what runs, is queued ahead, and waits for it already."""
+    def starts_in(self, task: Task, now: float) -> float:
+        """Seconds until ``task``, given to this class now, is expected to start: after what runs, is queued ahead, or waits and comes first."""
         cold = self.child.startup_wait(now)
         if self.free > 0 and not self.awaited:
             return cold
         if self._ready is None:
             shift = self.child.ahead_seconds / self.count
-            ready = [_expected_end(attempt, now) + shift for attempt in self.running.values()]
-            ready += [now] * (self.count - len(ready))
-            heapq.heapify(ready)
-            for seconds in self.awaited.values():
-                heapq.heapreplace(ready, ready[0] + seconds)
-            self._ready = ready
-        return max(0.0, self._ready[0] - now) + cold
+            self._ready = [_expected_end(attempt, now) + shift for attempt in self.running.values()]
+            self._ready += [now] * (self.count - len(self._ready))
+            heapq.heapify(self._ready)
+            self._ready_at = self._after(self._ready, [seconds for _, seconds in self.awaited.values()])
+            self._last = max((waiting.order for waiting, _ in self.awaited.values()), default=task.order)
+        if task.order >= self._last:  # the usual case: the queue is gone through in order
+            ready_at = self._ready_at
+        else:
+            ready_at = self._after(self._ready, [seconds for waiting, seconds in self.awaited.values() if waiting.order < task.order])
+        return max(0.0, ready_at - now) + cold
+
+    @staticmethod
+    def _after(ready: List[float], seconds: List[float]) -> float:
+        """When a thread is ready that takes so many tasks before, one after the other as threads become ready."""
+        ready = list(ready)
+        for s in seconds:
+            heapq.heapreplace(ready, ready[0] + s)
+        return ready[0]
 
     def _leave_ahead(self, attempt: Attempt) -> None:
         child = self.child

@@ -1,6 +1,7 @@
 """Drives the scheduler by events alone, and checks everything it does."""
 from __future__ import annotations
 
+import json
 from typing import Any, Dict, List, Optional, Sequence, Tuple, Union
 
 from parsl.executors.globus_compute_multi.observe.replay import RunState
@@ -91,7 +92,7 @@ class Driver:
                 self.reports.append(action.message)
             elif isinstance(action, Log):
                 self.log.apply({"t": action.time, **action.fields})
-                self.lines.append(action.fields)
+                self.lines.append(json.loads(json.dumps(action.fields, allow_nan=False)))
         self.scheduler.validate()
         for endpoint in self.scheduler.pool:
             folded = self.log.endpoints[endpoint.name]
