@@ -87,7 +87,8 @@ class Task:
         Run time on an endpoint of speed 1, as given by the user.
     """
 
-    __slots__ = ("id", "app", "size", "priority", "shape", "node", "seconds", "rank", "waits", "tries", "excused", "active", "places")
+    __slots__ = ("id", "app", "size", "priority", "shape", "node", "seconds", "rank", "waits", "tries", "excused", "active", "places", "again",
+                 "done")
 
     id: int
     app: str
@@ -105,6 +106,8 @@ class Task:
         # what most tasks do not have for most of the time is one object for all, for the sake of the garbage collector
         self.active: Set[str] = _NO_ATTEMPTS  # IDs of the attempts that may still bring a result
         self.places: Dict[str, str] = _NO_PLACES  # endpoints of all its attempts
+        self.again = False  # whether it was started again while its first attempt was late
+        self.done = False
 
     @property
     def order(self) -> Tuple[float, float, int]:
@@ -160,6 +163,12 @@ class PendingTasks:
         heap.remove((*task.order, task))
         heapq.heapify(heap)
         self._removed(task)
+
+    def clear(self) -> None:
+        """Take out all tasks."""
+        self._heaps.clear()
+        self._apps.clear()
+        self._count, self.given_seconds = 0, 0.0
 
     def reorder(self, rank: Callable[[Task], float]) -> None:
         """Give every task a new rank, in linear time."""

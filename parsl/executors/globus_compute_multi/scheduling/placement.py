@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import heapq
+import math
 from operator import attrgetter
 from typing import Callable, Dict, List, Optional, Sequence, Tuple
 
@@ -109,16 +110,16 @@ class Placement:
                 return tuple(sorted(found, key=_place) if len(found) > 1 else found)
         return ()
 
-    def first_ready(self, suits: Optional[Callable[[Shape], bool]] = None) -> Optional[Task]:
-        """The first pending task (whose shape suits) for which there is a free thread that it does not refuse."""
-        def accepts(shape: Shape) -> bool:
-            return (suits is None or suits(shape)) and bool(self.free_for(shape))
-
-        return self._pending.first(accepts)
+    def first_ready(self) -> Optional[Task]:
+        """The first pending task for which there is a free thread that it does not refuse."""
+        return self._pending.first(lambda shape: bool(self.free_for(shape)))
 
     def _as_good(self, threads: Threads, awaited: Threads) -> bool:
         """Whether a task that waits for ``awaited`` takes ``threads`` instead: if it would not wait, were those free."""
-        return awaited not in self._better_than(threads)
+        try:
+            return awaited not in self._better_than(threads)
+        except PolicyError:
+            return True  # a policy that cannot tell keeps no task waiting
 
     def _better_than(self, free: Threads) -> List[Threads]:
         known = self._better.get(free)
@@ -129,9 +130,9 @@ class Placement:
 
     def _worth_waiting(self, busy: Threads, free: Threads, outlook: Outlook) -> bool:
         try:
-            return self._policy.worth_waiting(busy, free, outlook)
+            return bool(self._policy.worth_waiting(busy, free, outlook))
         except Exception as e:
-            raise PolicyError(f"the policy {self._policy!r} raised {type(e).__name__} in worth_waiting(): {e}") from e
+            raise self._error(f"raised {_told(e)} in worth_waiting()") from e
 
     # the choice
 
@@ -172,10 +173,13 @@ class Placement:
         try:
             chosen = self._policy.choose(task, candidates, self._outlook(now, filling))
         except Exception as e:
-            raise PolicyError(f"the policy {self._policy!r} raised {type(e).__name__}: {e}") from e
+            raise self._error(f"raised {_told(e)}") from e
         if not any(chosen is candidate for candidate in candidates):
-            raise PolicyError(f"the policy {self._policy!r} chose {chosen!r}, which it was not offered; it must return one of its candidates")
+            raise self._error(f"chose {_told(chosen)}, which it was not offered; it must return one of its candidates")
         return chosen
+
+    def _error(self, what: str) -> PolicyError:
+        return PolicyError(f"the policy {_told(self._policy)} {what}")
 
     def _outlook(self, now: float, filling: Optional[Child]) -> Outlook:
         return Outlook(now, self.run_seconds, self._clearly_faster, len(self._pending), filling)
@@ -190,16 +194,20 @@ class Placement:
         outlook = self._outlook(now, None)
         free = min(self.free_for(task.shape), key=lambda t: outlook.finish(task, t))
         try:
-            patience = max(0.0, self._policy.patience(task, threads, free, outlook))
+            patience = float(self._policy.patience(task, threads, free, outlook))
         except Exception as e:
-            raise PolicyError(f"the policy {self._policy!r} raised {type(e).__name__} in patience(): {e}") from e
+            raise self._error(f"raised {_told(e)} in patience()") from e
+        if math.isnan(patience):
+            raise self._error("returned NaN from patience(); it must be a number of seconds")
+        patience = max(0.0, patience)
         self._pending.remove_first(task)
         task.waits += 1
         task.shape = task.shape._replace(awaits=threads)
         self._pending.add(task)
         threads.await_thread(task, self.run_seconds(task, threads))
         self.waiting[task.id] = task
-        heapq.heappush(self._deadlines, (now + patience, task.id, task.waits))
+        if patience < math.inf:
+            heapq.heappush(self._deadlines, (now + patience, task.id, task.waits))
         return patience
 
     def end_wait(self, task: Task) -> None:
@@ -229,3 +237,11 @@ class Placement:
     def wakes_at(self) -> Optional[float]:
         """When the next wait has lasted long enough."""
         return self._deadlines[0][0] if self._deadlines else None
+
+
+def _told(thing: object) -> str:
+    """What something of the user's says of itself, if it can."""
+    try:
+        return f"{type(thing).__name__}: {thing}" if isinstance(thing, Exception) else repr(thing)
+    except Exception:
+        return f"a {type(thing).__name__}"

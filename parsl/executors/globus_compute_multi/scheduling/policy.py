@@ -168,16 +168,9 @@ class RoundRobin(Policy):
     least loaded. What differs is who gets the few tasks of a quiet moment: each in turn.
     """
 
-    def __init__(self) -> None:
-        self._served: dict[str, int] = {}
-        self._turns = 0
-
     def choose(self, task: Task, candidates: Sequence[Threads], outlook: Outlook) -> Threads:
         """Choose the one that was served the longest ago."""
-        chosen = min(candidates, key=lambda threads: self._served.get(threads.endpoint.name, 0))
-        self._turns += 1
-        self._served[chosen.endpoint.name] = self._turns
-        return chosen
+        return min(candidates, key=lambda threads: threads.endpoint.served)
 
 
 class Random(Policy):

@@ -62,6 +62,8 @@ class PooledEndpoint:
         One for each ``user_endpoint_config``.
     classes : list of Threads
         Those of all children, in the order given.
+    served : int
+        The larger, the later it was given a task.
     available : bool
         Whether it may be given tasks now; kept up to date by the pool.
     """
@@ -72,6 +74,7 @@ class PooledEndpoint:
         self.filesystem = spec.filesystem if spec.filesystem is not None else spec.name
         self.startup_seconds = spec.startup_seconds
         self.cost_per_core_hour = spec.cost_per_core_hour
+        self.served = 0
         self.available = True
         self.online = True
         self.last_result: Optional[float] = None

@@ -14,7 +14,7 @@ from parsl.executors.globus_compute_multi.scheduling.threads import (
 
 
 class Restarts:
-    """Finds tasks to be started again: those on a cold child that is late. The service cannot cancel the first attempt; the first result wins.
+    """Finds tasks to be started again, once: those on a cold child that is late. The first attempt cannot be cancelled; the first result wins.
 
     A start-up of which nothing is known is late when it has lasted as long as the longest one elsewhere, and as the task itself runs.
 
@@ -37,6 +37,12 @@ class Restarts:
             child.asked = now
         if not child.warm:
             self._cold[child] = None
+
+    def rejected(self, child: Child) -> None:
+        """Note that a dispatch to ``child`` was not taken."""
+        if not child.warm and not any(threads.running for threads in child.classes):
+            child.asked = None  # nothing is there that could start
+            self._cold.pop(child, None)
 
     def warm(self, child: Child) -> None:
         """Note that ``child`` is warm."""
@@ -68,7 +74,7 @@ class Restarts:
             for cold in self._cold:
                 for threads in cold.classes:
                     for attempt in threads.running.values():
-                        if len(attempt.task.active) == 1:
+                        if not attempt.task.done and not attempt.task.again:
                             yield attempt
 
     def _candidates(self, attempt: Attempt, child: Optional[Child]) -> Tuple[Threads, ...]:

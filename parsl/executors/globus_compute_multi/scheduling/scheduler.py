@@ -230,6 +230,8 @@ class Scheduler:
             if not event.blames_tasks:
                 attempt.task.excused += 1
             self._finish_attempt(attempt, Outcome.REJECTED, event.reason, None, ())
+        for child in {attempt.threads.child for attempt in attempts}:
+            self._restarts.rejected(child)
 
     def _on_result(self, event: ResultReceived) -> None:
         attempt = self.attempts.get(event.attempt_id)
@@ -280,10 +282,9 @@ class Scheduler:
             attempt.threads.forget(attempt)
             self.pool.note(attempt.threads)
         self.attempts.clear()
+        self.pending.clear()
         for task in list(self.tasks.values()):
             where = "while it ran on an endpoint, where it may still finish" if task.active else "before it was dispatched"
-            if not task.active:
-                self.pending.discard(task)
             self._fail(task, FailureKind.SHUTDOWN, f"the executor was shut down {where}")
 
     def _settle(self, event: Event) -> None:
@@ -321,7 +322,8 @@ class Scheduler:
         task.tries += 1
         seconds = self._ahead.thread_seconds(self.placement.run_seconds(task, threads), threads)
         attempt = Attempt(f"{task.id}.{task.tries}", task, threads, seconds, self._now)
-        again = {"again": True} if task.active else {}
+        task.again = bool(task.active)
+        again = {"again": True} if task.again else {}
         if not task.places:
             task.active, task.places = set(), {}
         task.active.add(attempt.id)
@@ -336,7 +338,8 @@ class Scheduler:
 
     def _wait(self, task: Task, threads: Threads) -> None:
         seconds = self.placement.wait(task, threads, self._now)
-        self._log(kind="task", task=task.id, state="waiting", endpoint=threads.endpoint.name, cores=threads.cores, seconds=seconds)
+        self._log(kind="task", task=task.id, state="waiting", endpoint=threads.endpoint.name, cores=threads.cores,
+                  seconds=seconds if seconds < float("inf") else None)
 
     def _finish_attempt(self, attempt: Attempt, outcome: Outcome, message: str, payload: Any, info: Tuple[Tuple[str, Any], ...]) -> None:
         task = attempt.task
@@ -349,7 +352,7 @@ class Scheduler:
         self.pool.note(attempt.threads)
         if successor is not None:
             self._log(kind="attempt", attempt=successor.id, state="running")
-        if task.id not in self.tasks:
+        if task.done:
             return  # its future is completed already
         if outcome.is_final:
             self._resolve(task, attempt.id, outcome, payload)
@@ -358,6 +361,7 @@ class Scheduler:
 
     def _resolve(self, task: Task, attempt_id: str, outcome: Outcome, payload: Any) -> None:
         del self.tasks[task.id]
+        task.done = True
         self._log(kind="task", task=task.id, state="done" if outcome is Outcome.OK else "failed", attempt=attempt_id)
         self._actions.append(ResolveTask(task.id, attempt_id, task.places[attempt_id], outcome, payload, self.graph.is_awaited(task.node)))
 
@@ -375,6 +379,7 @@ class Scheduler:
     def _fail(self, task: Task, kind: FailureKind, message: str) -> None:
         self.placement.end_wait(task)
         del self.tasks[task.id]
+        task.done = True
         self._log(kind="task", task=task.id, state="failed", reason=kind.value)
         self._actions.append(FailTask(task.id, kind, message))
 

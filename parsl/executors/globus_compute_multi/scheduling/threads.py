@@ -139,6 +139,7 @@ class Threads:
         self.place = 0
         self.awaited: Dict[int, Tuple[Task, float]] = {}
         self._ready: Optional[List[float]] = None  # when each thread will be, as a heap; None: not known
+        self._known_until = 0.0  # then the next should end; if it does not, it is not known when it will
         self._ready_at = 0.0  # when one will be, after all that wait
         self._last: Tuple[float, float, int] = (0.0, 0.0, 0)  # order of the last one that waits
 
@@ -236,12 +237,13 @@ class Threads:
         cold = self.child.startup_wait(now)
         if self.free > 0 and not self.awaited:
             return cold
-        if self._ready is None:
+        if self._ready is None or now > self._known_until:
             shift = self.child.ahead_seconds / self.count
             self._ready = [_expected_end(attempt, now) + shift for attempt in self.running.values()]
             self._ready += [now] * (self.count - len(self._ready))
             heapq.heapify(self._ready)
             self._ready_at = self._after(self._ready, [seconds for _, seconds in self.awaited.values()])
+            self._known_until = min((a.began + a.seconds for a in self.running.values()), default=float("inf"))
             self._last = max((waiting.order for waiting, _ in self.awaited.values()), default=task.order)
         if task.order >= self._last:  # the usual case: the queue is gone through in order
             ready_at = self._ready_at

@@ -73,7 +73,8 @@ class Turns:
         self._restarts = restarts
         self._batch_bytes = batch_bytes
         self._hands = hands
-        self._aside: List[Tuple[Task, Threads]] = []
+        self._aside: List[_Aside] = []
+        self._serial = 0
 
     def wanted(self, now: float) -> "Want":
         """Whether a turn would bring a request. Tasks that had better wait for threads that are busy begin to wait."""
@@ -105,17 +106,32 @@ class Turns:
         elif self._ahead.enabled and child.may_queue_ahead and child.classes[0].free <= 0:
             self._leave_for_others()
             self._fill_queue(child, load)
-        for task, threads in self._aside:
-            threads.promised -= 1
-            self._pool.note(threads)
-            self._pending.add(task)
+        for aside in reversed(self._aside):
+            self._take_back(aside)
 
     def _put_aside(self, task: Task, threads: Threads) -> None:
         """Leave ``task`` and a thread for it to another turn."""
         self._pending.remove_first(task)
-        self._aside.append((task, threads))
+        counts = task.id not in threads.awaited
+        if counts:
+            threads.await_thread(task, self._placement.run_seconds(task, threads))
+        self._aside.append(_Aside(task, threads, counts, threads.endpoint.served))
         threads.promised += 1
+        self._served(threads)
         self._pool.note(threads)
+
+    def _take_back(self, aside: "_Aside") -> None:
+        threads = aside.threads
+        if aside.counts:
+            threads.await_no_more(aside.task)
+        threads.endpoint.served = aside.served
+        threads.promised -= 1
+        self._pool.note(threads)
+        self._pending.add(aside.task)
+
+    def _served(self, threads: Threads) -> None:
+        self._serial += 1
+        threads.endpoint.served = self._serial
 
     def _leave_for_others(self) -> None:
         """Before tasks are queued ahead, leave those that come first to the free threads of others."""
@@ -129,7 +145,7 @@ class Turns:
         """Bind tasks to free threads of one child: that of the first task. Others take their turn later, but keep their threads free."""
         child: Optional[Child] = None
         while child is None or any(threads.free > 0 for threads in child.classes):
-            task = self._placement.first_ready(load.suits)
+            task = self._placement.first_ready()
             if task is None or load.is_too_much(task):
                 break
             try:
@@ -140,7 +156,7 @@ class Turns:
             if threads.free <= 0:
                 self._wait(task, threads)
                 continue
-            if child is None or threads.child is child:
+            if (child is None or threads.child is child) and load.suits(task.shape):
                 child = threads.child
                 self._pending.remove_first(task)
                 self._bind(task, threads, load)
@@ -213,7 +229,21 @@ class Turns:
     def _bind(self, task: Task, threads: Threads, load: "_Load") -> None:
         self._placement.end_wait(task)
         load.add(task)
+        self._served(threads)
         self._hands.bind(task, threads)
+
+
+@dataclass(frozen=True)
+class _Aside:
+    """A task that is left to another turn, with a thread for it.
+
+    ``counts``: whether it was entered among those that wait for the thread; ``served``: what it was before, of the endpoint.
+    """
+
+    task: Task
+    threads: Threads
+    counts: bool
+    served: int
 
 
 class _Load:
