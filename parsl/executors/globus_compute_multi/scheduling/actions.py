@@ -1,15 +1,13 @@
-"""What the scheduler asks for: one frozen dataclass for each kind of action."""
+"""What the scheduler asks for: one named tuple for each kind of action (there are many for each task, and tuples are made fastest)."""
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import Enum
-from typing import Any, Dict, Optional, Tuple, Union
+from typing import Any, Dict, NamedTuple, Optional, Tuple, Union
 
 from parsl.executors.globus_compute_multi.scheduling.events import Outcome
 
 
-@dataclass(frozen=True)
-class Dispatch:
+class Dispatch(NamedTuple):
     """Send these attempts to an endpoint in one request.
 
     Parameters
@@ -32,8 +30,7 @@ class Dispatch:
     mpi: Tuple[Tuple[str, Any], ...] = ()
 
 
-@dataclass(frozen=True)
-class ResolveTask:
+class ResolveTask(NamedTuple):
     """Complete a task's future from the payload of its result. At most one of this or :class:`FailTask` is emitted for a task.
 
     Parameters
@@ -73,8 +70,7 @@ class FailureKind(str, Enum):
     """The executor was shut down first."""
 
 
-@dataclass(frozen=True)
-class FailTask:
+class FailTask(NamedTuple):
     """Complete a task's future with an error of the executor's own."""
 
     task_id: int
@@ -82,16 +78,14 @@ class FailTask:
     message: str
 
 
-@dataclass(frozen=True)
-class QueryStatus:
+class QueryStatus(NamedTuple):
     """Ask the service for the status of an endpoint (``child_id`` None) or of a child of it."""
 
     endpoint: str
     child_id: Optional[str]
 
 
-@dataclass(frozen=True)
-class Report:
+class Report(NamedTuple):
     """Tell the user that something is wrong which makes no task fail.
 
     Parameters
@@ -103,8 +97,7 @@ class Report:
     message: str
 
 
-@dataclass(frozen=True)
-class Log:
+class Log(NamedTuple):
     """Write one line to the run log.
 
     Parameters

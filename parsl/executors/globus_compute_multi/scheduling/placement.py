@@ -20,7 +20,7 @@ from parsl.executors.globus_compute_multi.scheduling.threads import Child, Threa
 MOST_WAITS = 5
 
 #: Speeds are compared anew when so many results have come since, as a share of all, so that it costs next to nothing for each.
-_COMPARE_AGAIN = 0.1
+_COMPARE_AGAIN = 0.25
 
 _place = attrgetter("place")
 
@@ -46,6 +46,7 @@ class Placement:
         self._pending = pending
         self._policy = policy
         self._runtimes = runtimes
+        self._outlook = Outlook(0.0, self.run_seconds, self._clearly_faster)
         self._deadlines: List[Tuple[float, int, int]] = []
         self._better: Dict[Threads, List[Threads]] = {}
         self._free: Dict[Shape, Tuple[Threads, ...]] = {}  # of the pool's version
@@ -124,7 +125,7 @@ class Placement:
     def _better_than(self, free: Threads) -> List[Threads]:
         known = self._better.get(free)
         if known is None:
-            outlook = self._outlook(0.0, None)
+            outlook = self._look_out(0.0, None)
             known = self._better[free] = [t for t in self._pool.classes if t is not free and self._worth_waiting(t, free, outlook)]
         return known
 
@@ -164,14 +165,16 @@ class Placement:
                      if t.free <= 0 and t.endpoint.available and t.cores <= best.cores and self.takes(t, task.shape))
 
     def ask(self, task: Task, candidates: Sequence[Threads], now: float, filling: Optional[Child] = None) -> Threads:
-        """What the policy chooses of ``candidates``.
+        """What the policy chooses of ``candidates``. It is not asked when there is no choice.
 
         Raises
         ------
         PolicyError
         """
+        if len(candidates) == 1:
+            return candidates[0]
         try:
-            chosen = self._policy.choose(task, candidates, self._outlook(now, filling))
+            chosen = self._policy.choose(task, candidates, self._look_out(now, filling))
         except Exception as e:
             raise self._error(f"raised {_told(e)}") from e
         if not any(chosen is candidate for candidate in candidates):
@@ -181,8 +184,11 @@ class Placement:
     def _error(self, what: str) -> PolicyError:
         return PolicyError(f"the policy {_told(self._policy)} {what}")
 
-    def _outlook(self, now: float, filling: Optional[Child]) -> Outlook:
-        return Outlook(now, self.run_seconds, self._clearly_faster, len(self._pending), filling)
+    def _look_out(self, now: float, filling: Optional[Child]) -> Outlook:
+        self._outlook.now = now
+        self._outlook.ready = len(self._pending)
+        self._outlook.filling = filling
+        return self._outlook
 
     def _clearly_faster(self, threads: Threads, others: Threads) -> bool:
         return self._runtimes.clearly_faster(threads.endpoint.name, others.endpoint.name)
@@ -191,7 +197,7 @@ class Placement:
 
     def wait(self, task: Task, threads: Threads, now: float) -> float:
         """Let ``task``, the first that is ready, wait for ``threads``; returns for how many seconds at most."""
-        outlook = self._outlook(now, None)
+        outlook = self._look_out(now, None)
         free = min(self.free_for(task.shape), key=lambda t: outlook.finish(task, t))
         try:
             patience = float(self._policy.patience(task, threads, free, outlook))

@@ -393,8 +393,10 @@ class Scheduler:
         endpoint = child.endpoint
         if endpoint.paused_until is not None:
             self._log(kind="endpoint", endpoint=endpoint.name, state="resumed")
+        away = not endpoint.available
         endpoint.heard_result(event.time)
-        self._set_online(endpoint, True)
+        if away:
+            self._set_online(endpoint, True)
         self._statuses.heard((endpoint.name, None), event.time)
         if not child.warm:
             self._warm(child, event.run_seconds or 0.0)
