@@ -42,7 +42,7 @@ def fresh_config() -> Config:
     compute = LocalGlobusCompute(endpoints, limits=Limits(requests=None), working_dir=os.getcwd()).start()
     try:
         executor = LocalMultiExecutor(
-            endpoints=[Endpoint(id, name=name, threads=THREADS[name]) for name, id in compute.endpoint_ids.items()],
+            endpoints=[Endpoint(id, name=name, threads=THREADS[name], filesystem="local") for name, id in compute.endpoint_ids.items()],
             client=compute.client(),
             request_limit=None,
         )

@@ -220,7 +220,7 @@ class GlobusComputeMultiExecutor(ParslExecutor, RepresentationMixin):
         classes = [c for e in self.endpoints for c in e.thread_classes(self.threads_per_endpoint, self.cores_per_thread)]
         self._specifications = SpecificationReader(
             label, {str(e.name) for e in self.endpoints}, {c.config_text for c in classes if c.config_text is not None})
-        self._filesystems = {str(e.name): e.filesystem or e.id for e in self.endpoints}
+        self._filesystems = {str(e.name): e.filesystem or f"own file system of {e.name}" for e in self.endpoints}
         self._workflow = Workflow(self._post_if_running)
 
     def start(self) -> None:

@@ -54,6 +54,40 @@ class TestWhatTheyGet:
         d.warm("warm", runs=1)
         assert d.where(d.put(seconds=10.0)) == ("warm", 1)
 
+    def test_of_a_start_up_that_is_under_way_only_what_is_left_counts(self):
+        d = warm_and_cold(cold=2, startup=100.0)
+        d.put(endpoints=only("cold"))
+        d.tick(90.0)
+        d.put(seconds=50.0, endpoints=only("warm"))
+        task = d.submit(seconds=10.0)
+        assert d.place() == {task: "cold"}
+
+    def test_its_busy_threads_are_not_waited_for_however_fast(self):
+        d = Driver([spec("warm", speed=1.0), spec("cold", speed=8.0, startup_seconds=0.0)], redispatch=False)
+        d.warm("warm", runs=1)
+        d.put(seconds=8.0)
+        task = d.submit(seconds=100.0)
+        assert d.place() == {task: "warm"} and not d.waits
+
+    def test_a_task_that_would_rather_wait_than_go_there_goes_there_once_it_is_warm(self):
+        d = warm_and_cold(cold=2, startup=HOUR)
+        first = d.put(endpoints=only("cold"))
+        d.put(seconds=100.0, endpoints=only("warm"))
+        task = d.submit(seconds=10.0)
+        assert d.log.tasks[task] == "waiting"
+        d.result(f"{first}.1")
+        assert d.place() == {task: "cold"}
+
+    def test_what_it_held_is_taken_to_have_begun_when_it_showed_that_it_runs(self):
+        d = Driver([spec("slow", speed=1.0), spec("fast", 2, speed=4.0)], prefetch=0, redispatch=False)
+        d.warm("slow", runs=1)
+        first, second = [d.put(seconds=200.0, endpoints=only("fast")) for _ in range(2)]
+        d.tick(1000.0)
+        d.result(f"{first}.1", run_seconds=10.0)
+        d.put(seconds=1600.0, endpoints=only("fast"))
+        task = d.submit(seconds=100.0)  # 25 s on the fast thread that is free in 40 s; not in a quarter of 1000 s
+        assert d.turn() is None and d.log.tasks[task] == "waiting" and d.log.tasks[second] == "dispatched"
+
     def test_of_a_start_up_of_which_nothing_is_known_as_much_again_is_expected_as_has_gone_by(self):
         d = warm_and_cold(cold=2)
         d.put(endpoints=only("cold"))
@@ -145,6 +179,10 @@ class TestStartingAgain:
         d.tick(3.0)
         assert d.place() == {task: "warm"}
 
+    def test_and_when_it_has_lasted_as_long_as_the_longest_elsewhere(self):
+        d, _ = self.held(startup=None, more=[spec("other", startup_seconds=50.0)])
+        assert d.turn() is None and d.scheduler.wakes_at == 50.0
+
     def test_not_if_the_user_does_not_want_that(self):
         d, _ = self.held(redispatch=False)
         d.tick(HOUR)
@@ -169,10 +207,9 @@ class TestStartingAgain:
         d, (task,) = self.held(more=[spec("other", 1)])
         d.warm("other", runs=1)
         d.put(endpoints=only("warm"))
+        assert d.scheduler.wakes_at is None
         d.tick(5.0)
-        assert d.turn() is None
-        d.result(f"{task - 1}.1")
-        assert d.turn() is None
+        assert d.turn() is None and d.scheduler.pool["other"].classes[0].free
 
     def test_not_on_another_cold_endpoint(self):
         d = Driver([spec("a", startup_seconds=5.0), spec("b")])
@@ -193,6 +230,17 @@ class TestStartingAgain:
         d, held = self.held(warm=3, cold=2)
         d.tick(5.0)
         assert [task for _, task in d.turn().attempts] == held
+
+    def test_the_first_goes_to_the_fastest_and_those_for_another_endpoint_travel_in_another_request(self):
+        d = Driver([spec("warm", speed=1.0), spec("cold", 2, startup_seconds=5.0), spec("fast", speed=4.0)])
+        for endpoint in ("warm", "fast"):
+            d.status(endpoint, False)
+        first, second = d.put(seconds=1.0), d.put(seconds=1.0)
+        for endpoint in ("warm", "fast"):
+            d.status(endpoint, True)
+            d.warm(endpoint, runs=1)
+        d.tick(5.0)
+        assert [(x.endpoint, [task for _, task in x.attempts]) for x in d.turns()] == [("fast", [first]), ("warm", [second])]
 
     def test_a_task_is_not_started_a_third_time_whatever_becomes_free(self):
         d, (task,) = self.held(warm=3)

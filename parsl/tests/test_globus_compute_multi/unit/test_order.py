@@ -160,6 +160,15 @@ class TestPlaces:
         tasks = [d.submit(priority=priority) for priority in (4, 3, 2, 1, 0)]
         assert [task for _, task in d.turn().attempts] == tasks[:0:-1]
 
+    def test_the_first_of_those_that_fit_different_endpoints_is_queued_ahead_first(self):
+        d = Driver([spec("a"), spec("b")], prefetch=3)
+        for endpoint in ("a", "b"):
+            d.warm(endpoint, runs=1)
+            d.put(endpoints=frozenset({endpoint}))
+        d.submit(endpoints=frozenset({"b"}), priority=1.0)
+        first = d.submit(endpoints=frozenset({"a"}))
+        assert [task for _, task in d.turn().attempts] == [first]
+
     def test_a_task_may_be_discarded_wherever_it_stands_after_ranks_have_moved(self):
         rng = random.Random(1)
         d = one(threads=20)

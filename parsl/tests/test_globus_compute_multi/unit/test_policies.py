@@ -184,7 +184,8 @@ class TestUsersOwn:
     def test_it_may_ask_for_estimates(self):
         class Curious(Policy):
             def choose(self, task, candidates, outlook):
-                self.seen = {t.endpoint.name: [ask(task, t) for ask in (outlook.starts_in, outlook.run_seconds, outlook.finish)] for t in candidates}
+                estimates = outlook.starts_in, outlook.run_seconds, outlook.finish
+                self.seen = {t.endpoint.name: [estimate(task, t) for estimate in estimates] for t in candidates}
                 return candidates[0]
 
         policy = Curious()
@@ -195,10 +196,15 @@ class TestUsersOwn:
     def test_one_that_does_not_wait_sees_free_threads_only_and_only_of_endpoints_that_are_available(self):
         policy = Mine()
         policy.waits = False
-        d = Driver([spec("a"), spec("b"), spec("c")], policy=policy)
+        d = Driver([spec("a"), spec("b"), spec("c"), spec("d")], policy=policy)
         d.status("b", False)
-        assert [d.where(d.put())[0] for _ in range(2)] == ["c", "a"]
-        assert policy.seen == [("app", ["a", "c"]), ("app", ["a"])]
+        assert [d.where(d.put())[0] for _ in range(2)] == ["d", "c"]
+        assert policy.seen == [("app", ["a", "c", "d"]), ("app", ["a", "c"])]
+
+    def test_none_is_asked_where_there_is_no_choice(self):
+        d = Driver([spec("a")], policy=Mine(fail))
+        d.put("bad")
+        assert not d.failed
 
     def test_one_that_waits_sees_those_too_that_it_finds_worth_waiting_for(self):
         policy = Mine()
@@ -241,32 +247,33 @@ class TestFailures:
                 kept.extend(candidates)
                 return super().choose(task, candidates, outlook)
 
-        d = Driver([spec("a"), spec("b")], policy=Keeps(lambda _: next(t for t in kept if t.endpoint.name == "a")))
+        d = Driver([spec("a"), spec("b"), spec("c", 2)], policy=Keeps(lambda _: next(t for t in kept if t.endpoint.name == "a")))
         d.policy_may_fail = True
-        d.put(endpoints=only("a"))
+        d.put()
         d.status("a", False)
         bad, good = d.submit("bad"), d.submit()
-        assert d.place() == {good: "b"} and d.failed[bad].kind is FailureKind.POLICY
+        assert d.place() == {good: "c"} and d.failed[bad].kind is FailureKind.POLICY
 
     def test_one_whose_name_cannot_be_told_either(self):
         class Forgetful(EarliestFinish):
             def __init__(self):
                 pass  # without super().__init__(), so that both choose() and repr() raise
 
-        d = Driver([spec("a")], policy=Forgetful())
+        d = Driver([spec("a"), spec("b")], policy=Forgetful())
         d.policy_may_fail = True
         task = d.submit()
         d.turn()
         assert d.failed[task].kind is FailureKind.POLICY and "Forgetful" in d.failed[task].message
 
     def test_it_fails_a_task_that_would_be_queued_ahead(self):
-        d = Driver([spec("a")], policy=Mine(fail), prefetch=3)
+        d = Driver([spec("a"), spec("b")], policy=Mine(fail), prefetch=3)
         d.policy_may_fail = True
-        d.warm("a", runs=1)
-        d.put()
+        for endpoint in ("a", "b"):
+            d.warm(endpoint, runs=1)
+            d.put(endpoints=only(endpoint))
         bad, good = d.submit("bad"), d.submit()
         d.turns()
-        assert list(d.failed) == [bad] and d.where(good) == ("a", 1)
+        assert list(d.failed) == [bad] and d.where(good) == ("b", 1)
 
     def waits(self, **hooks):
         """A task for which worth_waiting() and patience() are asked, and others that go on."""

@@ -49,8 +49,11 @@ class TestCores:
     def test_ties_go_to_the_policy(self):
         policy = Listening()
         d = Driver([spec("a", {2: 1, 4: 1}), spec("b", {4: 1}), spec("c", {4: 1, 8: 1})], policy=policy)
+        tasks = [d.put(cores=3) for _ in range(3)]
+        for task in reversed(tasks):
+            d.result(f"{task}.1")
         d.put(cores=3)
-        assert policy.heard == [["a", "b", "c"]]
+        assert policy.heard == [["a", "b", "c"], ["b", "c"], ["a", "b", "c"]], "and it is not asked where there is no choice"
 
     def test_one_dispatch_fills_threads_of_all_classes_of_a_child(self):
         d = Driver([spec("a", {1: 2, 4: 1})])
@@ -182,6 +185,15 @@ class TestGuessedCounts:
         assert not d.queries
         d.tick()
         assert [(query.endpoint, query.child_id) for query in d.queries] == [("a", "child")]
+
+    def test_it_is_asked_for_again_though_results_flow_since_only_a_status_tells_how_many_there_are(self):
+        d = self.guess()
+        for second in range(70):
+            d.result(f"{d.put()}.1")
+            d.tick()
+            if second == 5:
+                d.status("a", True, "child", 2)
+        assert [query.child_id for query in d.queries] == ["child"] * 3
 
     def test_it_is_not_where_the_user_gave_the_count(self):
         d = Driver([spec("a")])

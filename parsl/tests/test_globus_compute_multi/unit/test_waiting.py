@@ -5,7 +5,10 @@ import pytest
 
 from parsl.executors.globus_compute_multi.scheduling.actions import FailureKind
 from parsl.executors.globus_compute_multi.scheduling.placement import MOST_WAITS
-from parsl.executors.globus_compute_multi.scheduling.policy import Cheapest
+from parsl.executors.globus_compute_multi.scheduling.policy import (
+    Cheapest,
+    EarliestFinish,
+)
 from parsl.executors.globus_compute_multi.scheduling.pool import (
     DOUBT_OFFLINE_SECONDS,
 )
@@ -79,6 +82,26 @@ class TestWhoWaits:
         assert d.place() == {tasks[3]: "slow"}
         assert [task for task, _, _ in d.waits] == tasks[:3]
 
+    def ahead(self, count):
+        """The fast thread has been busy for 100 s, the next task there has just begun, and so many are queued ahead; each takes 20 s."""
+        d = Driver([spec("slow", speed=1.0), spec("fast", speed=4.0)], prefetch=count + 1)
+        for endpoint in ("slow", "fast"):
+            d.warm(endpoint, runs=1)
+        first, *_ = [d.put(seconds=80.0, endpoints=only("fast")) for _ in range(count + 2)]
+        d.tick(100.0)
+        d.result(f"{first}.1", run_seconds=100.0)
+        return d
+
+    def test_a_task_that_was_queued_ahead_is_expected_to_run_from_when_it_was_given_the_thread(self):
+        d = self.ahead(0)
+        task = d.submit(seconds=30.0)  # 20 s and 7.5 s on the fast thread
+        assert d.place() == {task: "fast"}
+
+    def test_what_is_queued_ahead_counts(self):
+        d = self.ahead(1)
+        task = d.submit(seconds=30.0)  # 40 s and 7.5 s on the fast thread
+        assert d.place() == {task: "slow"}
+
     def test_no_task_waits_for_threads_with_more_cores_than_those_that_are_free(self):
         d = Driver([spec("slow", speed=1.0), spec("fast", cores=8, speed=4.0)], prefetch=0)
         for endpoint in ("slow", "fast"):
@@ -119,6 +142,12 @@ class TestWhoWaits:
         d.result("3.1")
         assert d.place()[urgent] == "fast" and d.log.tasks[later[0]] != "dispatched"
 
+    def test_a_patient_cheapest_pays_at_once_where_the_wait_would_be_longer_than_it_was_told(self):
+        d = Driver([spec("dear", cost_per_core_hour=2.0), spec("cheap", cost_per_core_hour=1.0)], prefetch=0, policy=Cheapest(30.0))
+        d.put(seconds=100.0)
+        task = d.submit(seconds=5.0)
+        assert d.place() == {task: "dear"} and not d.waits
+
     def test_a_patient_cheapest_waits_for_as_long_as_it_was_told_each_time_and_then_pays(self):
         d = Driver([spec("dear", cost_per_core_hour=2.0), spec("cheap", cost_per_core_hour=1.0)], prefetch=0, policy=Cheapest(30.0))
         for endpoint in ("dear", "cheap"):
@@ -151,6 +180,28 @@ class TestHowItEnds:
         assert [endpoint for _, endpoint, _ in d.waits] == ["fast"]
         d.result(f"{running['twin']}.1")
         assert d.place() == {task: "twin"}
+
+    def test_with_the_thread_though_another_would_be_better_still_by_now(self):
+        d = unequal(spec("fastest", speed=16.0))
+        running = {endpoint: d.put(seconds=seconds, endpoints=only(endpoint)) for endpoint, seconds in (("fast", 4.0), ("fastest", 160.0))}
+        task = d.submit(seconds=10.0)
+        assert [endpoint for _, endpoint, _ in d.waits] == ["fast"]
+        d.result(f"{running['fastest']}.1")
+        d.put(seconds=0.016, endpoints=only("fastest"), priority=-1.0)
+        d.result(f"{running['fast']}.1")
+        assert d.place() == {task: "fast"}
+
+    def test_after_so_many_times_that_it_has_waited_whatever_the_policy_says(self):
+        class Stubborn(EarliestFinish):
+            def choose(self, task, candidates, outlook):
+                return candidates[-1]
+
+        d = busy(1.0, policy=Stubborn())
+        task = d.submit(seconds=10.0)
+        for _ in range(MOST_WAITS):
+            assert d.turn() is None
+            d.tick(10.0)
+        assert d.place() == {task: "slow"} and len(d.waits) == MOST_WAITS
 
     def test_at_its_deadline_it_is_weighed_again_and_in_the_end_the_task_goes_to_the_free_thread(self):
         d, task = self.waiting()
