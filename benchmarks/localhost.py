@@ -5,6 +5,7 @@
 * ``sleep-600``, a bag of sleeps: also its lower bound (the work divided by the threads, or the longest sleep if that is more), and the time
   of the same sleeps on the same endpoints with three GlobusComputeExecutors in one Config, which is how Parsl without this executor uses
   three endpoints. They take turns, each time in a new process, warmed up alike, after a pause in which the request budget recovers.
+  Status 1 if either takes longer than it may.
 * ``chain-20``, tasks that do nothing, each waiting for the one before, and ``bag-2000``, tasks that do nothing: only with this executor.
 """
 from __future__ import annotations
@@ -18,7 +19,7 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
-from typing import Dict, List, Sequence
+from typing import Dict, List, Optional, Sequence
 
 from local_globus_compute import LocalEndpoint, LocalGlobusCompute
 from local_globus_compute.service.admin import busiest_window
@@ -58,8 +59,8 @@ def lower_bound(naps: Sequence[float]) -> float:
     return max(sum(naps) / sum(THREADS.values()), max(naps))
 
 
-def compare(compute: LocalGlobusCompute, rivals: Sequence[str], repeats: int) -> None:
-    """Time the bag of sleeps with this executor and with its rivals, and say whether it is as good as it must be."""
+def compare(compute: LocalGlobusCompute, rivals: Sequence[str], repeats: int) -> bool:
+    """Time the bag of sleeps with this executor and with its rivals, and say whether it is as good as it must be; returns that, too."""
     sides = (OURS, *rivals)
     taken: Dict[str, List[float]] = {side: [] for side in sides}
     bounds = []
@@ -78,23 +79,25 @@ def compare(compute: LocalGlobusCompute, rivals: Sequence[str], repeats: int) ->
     for side in rivals:
         ratio = median[OURS] / median[side]
         print(f"sleep-600   median: {OURS} {ratio:.3f} x the time of {side}, {_verdict(ratio, MOST_OF_RIVAL)}", flush=True)
+    return of_bound[OURS] <= MOST_OF_BOUND and all(median[OURS] / median[side] <= MOST_OF_RIVAL for side in rivals)
 
 
 def _verdict(ratio: float, most: float) -> str:
     return f"at most {most:.2f}: {'ok' if ratio <= most else 'MISSED'}"
 
 
-def main() -> None:
+def main(arguments: Optional[Sequence[str]] = None) -> int:
     parser = argparse.ArgumentParser(description="Times workloads on three real endpoints on localhost, with the service's limits on.")
     parser.add_argument("--repeats", type=int, default=5, help="how often the bag of sleeps is run (5)")
     parser.add_argument("--only", choices=WORKLOADS, nargs="+", default=WORKLOADS, help="workloads to run (all)")
     parser.add_argument("--tuned", action="store_true", help="compare with three tuned GlobusComputeExecutors, too")
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     if options.repeats < 1:
         parser.error(f"--repeats must be at least 1, not {options.repeats}")
+    reached = True
     with LocalGlobusCompute([LocalEndpoint(name, workers=threads) for name, threads in THREADS.items()]) as compute:
         if "sleep-600" in options.only:
-            compare(compute, (RIVAL, TUNED_RIVAL) if options.tuned else (RIVAL,), options.repeats)
+            reached = compare(compute, (RIVAL, TUNED_RIVAL) if options.tuned else (RIVAL,), options.repeats)
         if "chain-20" in options.only:
             print(f"chain-20    {timed(compute, OURS, [0.0] * 20, chained=True):6.2f} s", flush=True)
         if "bag-2000" in options.only:
@@ -102,7 +105,8 @@ def main() -> None:
         requests = compute.admin.requests()
         late = sum(request.status == 429 for request in requests)
         print(f"requests    at most {busiest_window(requests)} in any 10 s, {late} refused as too many")
+    return 0 if reached else 1
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -16,8 +16,8 @@ from typing import List, Optional, Sequence
 from simulation.core import ESTIMATES, POLICIES, SimulationError
 from simulation.report import Results, requirements, tables
 from simulation.rivals import RIVALS
-from simulation.run import MAIN_SETUPS, Plan, Record, run_all
-from simulation.setups import Setup, SetupError, read_setups
+from simulation.run import LEAST_DRAWS, MAIN_SETUPS, Plan, run_all
+from simulation.setups import Setup, SetupError, misfit, read_setups
 from simulation.speed import measure
 from simulation.workflows import WorkflowError, read_workflows
 
@@ -36,9 +36,11 @@ def parse(arguments: Optional[Sequence[str]]) -> argparse.Namespace:
                         help="policies and rivals (all of them on equal, heterogeneous and cores; default and the rivals elsewhere)")
     parser.add_argument("--estimates", nargs="+", choices=ESTIMATES, default=ESTIMATES, help="what the core is told beforehand (all three)")
     parser.add_argument("--seeds", type=_positive, metavar="N", default=3,
-                        help="number of seeds, for noise, for core requirements that are drawn, and for chance (3)")
+                        help="number of seeds, for noise, for core requirements that are drawn, and for chance (3); on equal, heterogeneous "
+                             f"and cores random-executor is drawn {LEAST_DRAWS} times or more, whatever N is")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write one object for each run: workflow, setup, policy, estimates, seed, "
-                                                                  "makespan, lower_bound; a run that never ends has none")
+                                                                  "makespan, lower_bound; a run that never ends has none, nor have "
+                                                                  "draws of random-executor beyond N")
     parser.add_argument("--processes", type=_positive, metavar="N", default=os.cpu_count() or 1,
                         help="processes at a time (one for each processor)")
     parser.add_argument("--no-speed", action="store_true", help="do not time the core itself")
@@ -50,6 +52,17 @@ def _positive(text: str) -> int:
     if number < 1:
         raise argparse.ArgumentTypeError("must be 1 or more")
     return number
+
+
+class _NotWritable(ValueError):
+    """The file for the records cannot be written."""
+
+
+def _check_writable(file: Path) -> None:
+    try:
+        file.open("a", encoding="utf-8").close()
+    except OSError as e:
+        raise _NotWritable(f"--json {file}: cannot be written: {e.strerror}; give a file in a folder that exists") from e
 
 
 def choose_setups(arguments: Sequence[str]) -> List[Setup]:
@@ -67,16 +80,19 @@ def choose_setups(arguments: Sequence[str]) -> List[Setup]:
 def main(arguments: Optional[Sequence[str]] = None) -> int:
     options = parse(arguments)
     plan = Plan(tuple(options.policies) if options.policies else None, tuple(options.estimates), options.seeds)
-    records: List[Record] = []
     try:
         workflows, setups = read_workflows(options.workflows), choose_setups(options.setups)
-        for record in run_all(workflows, setups, plan, options.processes):
-            records.append(record)
-    except (WorkflowError, SetupError, SimulationError) as e:
+        if options.json:
+            _check_writable(options.json)  # better now than after all runs
+        for problem in filter(None, (misfit(workflow, setup) for setup in setups for workflow in workflows)):
+            print(f"scheduling.py: left out: {problem}", file=sys.stderr)
+        records = list(run_all(workflows, setups, plan, options.processes))
+    except (_NotWritable, WorkflowError, SetupError, SimulationError) as e:
         print(f"scheduling.py: {e}", file=sys.stderr)
         return 2
     if options.json:
-        options.json.write_text(json.dumps([asdict(record) for record in records], indent=0) + "\n", encoding="utf-8")
+        rows = [asdict(record) for record in records if record.seed < options.seeds]
+        options.json.write_text(json.dumps(rows, indent=0) + "\n", encoding="utf-8")
     results = Results(records)
     print(*tables(results), sep="\n")
     must = requirements(results)

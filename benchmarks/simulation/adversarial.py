@@ -92,8 +92,15 @@ def small_tasks_before_large() -> Workflow:
     return _named("small-before-large", tasks)
 
 
+def bag(tasks: int) -> Workflow:
+    """A plain bag of one app, not much larger than a pool: what comes last, and where, decides."""
+    rng = random.Random(tasks)
+    return _named(f"bag-{tasks}", [Task("work", round(rng.uniform(5, 15), 3)) for _ in range(tasks)])
+
+
 def build() -> Dict[str, Workflow]:
-    """All of them, by name, with what each is for as the docstring of its function."""
+    """All of them, by what each is for: the docstring of its function."""
     functions = (chain_beside_bag, bag_with_hidden_chain, fork_joins, parallel_fork_joins, giant_task, giant_in_the_app, one_core_class,
                  small_tasks_before_large)
-    return {str(function.__doc__): function() for function in functions}
+    built = {str(function.__doc__): function() for function in functions}
+    return {**built, **{f"{bag.__doc__} {tasks} tasks.": bag(tasks) for tasks in (40, 64)}}

@@ -9,8 +9,8 @@ from simulation.setups import Case
 def lower_bound(case: Case) -> float:
     """The longest chain on the fastest threads, or, if that is more, the time in which all fitting threads together could do the work.
 
-    The work is taken for each core requirement apart: what needs at least c cores must be done by threads with at least c. Start-ups count for
-    the work, latencies for both; the request budget counts for nothing.
+    The work is taken for each core requirement apart: what needs at least c cores must be done by threads with at least c. Latencies count for
+    both, start-ups for the work only, and tasks may travel meanwhile; the request budget counts for nothing.
 
     Returns
     -------
@@ -30,16 +30,17 @@ def _critical_path(case: Case) -> float:
 
 
 def _work(case: Case, cores: int) -> float:
-    """When threads with at least ``cores`` cores, each from its start-up on, have done all work that needs so many."""
+    """When the last result is seen of the work that needs at least ``cores`` cores, if all threads that have them begin as soon as they can."""
     left = sum(task.seconds for task in case.workflow.tasks if task.cores >= cores)
     able = [e for e in case.setup.endpoints if e.cores >= cores]
-    # capacity grows at each start-up; the work ends in the first stretch that is long enough for what is left
-    starts: List[Tuple[float, float]] = sorted((e.startup_seconds, e.count(cores) * e.speed) for e in able)
+    # capacity grows when an endpoint has started and tasks have arrived; the work ends in the first stretch that is long enough for what is left
+    starts: List[Tuple[float, float]] = sorted((max(e.startup_seconds, e.start_latency), e.count(cores) * e.speed) for e in able)
+    last = min(e.result_latency for e in able)
     capacity = 0.0
     for i, (start, more) in enumerate(starts):
         if i and left <= capacity * (start - starts[i - 1][0]):
-            return starts[i - 1][0] + left / capacity + min(e.latency for e in able)
+            return starts[i - 1][0] + left / capacity + last
         if i:
             left -= capacity * (start - starts[i - 1][0])
         capacity += more
-    return starts[-1][0] + left / capacity + min(e.latency for e in able)
+    return starts[-1][0] + left / capacity + last

@@ -10,7 +10,7 @@ A file is an object with
   queueing ahead; without it there is no limit, and nothing is queued ahead;
 * ``core_requirements`` (optional): ``"given"`` (as the workflow says; the default), ``"ignored"`` (one thread of any kind each), or
   ``"drawn"``: as the workflow says if any of its tasks needs more than one core, otherwise drawn for every task (:data:`DRAWN_CORES`), since
-  generators know no cores;
+  generators know no cores; either way no more than the largest thread has;
 * ``mean_seconds`` (optional): run times are scaled to this mean;
 * ``description`` (optional).
 """
@@ -113,6 +113,11 @@ class Setup:
     core_requirements: str = "given"
     mean_seconds: Optional[float] = None
 
+    @property
+    def cores(self) -> int:
+        """The most cores that a task may need."""
+        return max(endpoint.cores for endpoint in self.endpoints)
+
     def threads(self) -> List[Thread]:
         """All threads, endpoint by endpoint."""
         return [Thread(i, cores) for i, endpoint in enumerate(self.endpoints) for cores, count in endpoint.threads for _ in range(count)]
@@ -126,29 +131,40 @@ class Case:
     setup: Setup
 
 
+def misfit(workflow: Workflow, setup: Setup) -> Optional[str]:
+    """Why ``workflow`` cannot run on ``setup``; None if it can."""
+    if setup.core_requirements != "given":
+        return None
+    position, task = max(enumerate(workflow.tasks), key=lambda item: item[1].cores)
+    if task.cores <= setup.cores:
+        return None
+    return (f"set-up {setup.name}: task {position} ({task.app}) of {workflow.name} needs {task.cores} cores, and the largest thread has "
+            f'{setup.cores}; give the set-up larger threads, or "core_requirements": "drawn" (no more than there are) or "ignored"')
+
+
 def make_case(workflow: Workflow, setup: Setup, seed: int) -> Case:
     """Fit ``workflow`` and ``setup`` to each other; ``seed`` decides the core requirements that are drawn.
 
     Raises
     ------
     SetupError
-        If a task fits no thread.
+        If a task fits no thread (:func:`misfit`).
     """
+    problem = misfit(workflow, setup)
+    if problem is not None:
+        raise SetupError(problem)
     tasks = workflow.tasks
     if setup.mean_seconds is not None:
         scale = setup.mean_seconds / statistics.fmean(task.seconds for task in tasks)
         tasks = tuple(replace(task, seconds=task.seconds * scale) for task in tasks)
     if setup.core_requirements == "ignored":
         tasks = tuple(replace(task, cores=1) for task in tasks)
-    elif setup.core_requirements == "drawn" and all(task.cores == 1 for task in tasks):
-        rng = random.Random(f"{workflow.name} {seed}")
-        drawn = rng.choices(list(DRAWN_CORES), list(DRAWN_CORES.values()), k=len(tasks))
-        tasks = tuple(replace(task, cores=cores) for task, cores in zip(tasks, drawn))
-    most = max(endpoint.cores for endpoint in setup.endpoints)
-    for position, task in enumerate(tasks):
-        if task.cores > most:
-            raise SetupError(f"set-up {setup.name}: task {position} ({task.app}) of {workflow.name} needs {task.cores} cores, and the largest "
-                             f'thread has {most}; give the set-up larger threads, or "core_requirements": "ignored"')
+    elif setup.core_requirements == "drawn":
+        needs = [task.cores for task in tasks]
+        if max(needs) == 1:
+            rng = random.Random(f"{workflow.name} {seed}")
+            needs = rng.choices(list(DRAWN_CORES), list(DRAWN_CORES.values()), k=len(tasks))
+        tasks = tuple(replace(task, cores=min(cores, setup.cores)) for task, cores in zip(tasks, needs))
     median = statistics.median(task.seconds for task in tasks)
     endpoints = tuple(replace(e, startup_seconds=e.startup_seconds + e.startup_medians * median, startup_medians=0.0) for e in setup.endpoints)
     return Case(Workflow(workflow.name, tasks), replace(setup, endpoints=endpoints))
@@ -177,7 +193,7 @@ def read_setup(file: Path) -> Setup:
         If it cannot be used.
     """
     try:
-        content = json.loads(file.read_text(encoding="utf-8"))
+        content = json.loads(file.read_text(encoding="utf-8-sig"))
     except ValueError as e:
         raise SetupError(f"{file}: not JSON: {e}") from e
     try:

@@ -5,34 +5,19 @@ import random
 import statistics
 import time
 from dataclasses import replace
-from typing import Callable, Dict, Iterable, Iterator, List, Mapping, Sequence, Tuple
+from typing import Callable, Iterator, List, Mapping, Sequence, Tuple
 
 from parsl.executors.globus_compute_multi.scheduling import taskgraph
-from parsl.executors.globus_compute_multi.scheduling.actions import Dispatch
-from parsl.executors.globus_compute_multi.scheduling.events import (
-    DispatchAccepted,
-    Event,
-    Outcome,
-    ResultReceived,
-    TaskSubmitted,
-    TurnGranted,
-)
-from parsl.executors.globus_compute_multi.scheduling.pool import EndpointSpec
-from parsl.executors.globus_compute_multi.scheduling.queueing import AheadRule
-from parsl.executors.globus_compute_multi.scheduling.scheduler import (
-    Scheduler,
-    Settings,
-)
 from parsl.executors.globus_compute_multi.scheduling.taskgraph import TaskGraph
-from parsl.executors.globus_compute_multi.scheduling.threads import ClassSpec
 from simulation.core import Simulation
+from simulation.core_speed import JUDGED, OTHERS, RUNS, fastest
 from simulation.report import Requirement
-from simulation.setups import Setup, make_case
+from simulation.setups import Setup, make_case, misfit
 from simulation.workflows import Workflow
 
+#: Nodes of the task graphs that are timed.
 TASKS = 100_000
-ENDPOINTS = 100
-THREADS = 8
+
 APPS = 10
 
 #: Most microseconds a task for submit, dispatch and result.
@@ -46,58 +31,25 @@ Parents = Sequence[Tuple[int, ...]]
 
 def measure(workflows: Sequence[Workflow], setups: Sequence[Setup]) -> Iterator[Tuple[str, List[Requirement]]]:
     """Measure, and give lines to print with what must be reached."""
-    for text, together in (("each result brings a request", 1), ("an endpoint's results come together", THREADS)):
-        steps = core_seconds(together)
-        total = sum(steps.values()) * 1e6
-        parts = ", ".join(f"{name} {seconds * 1e6:.1f}" for name, seconds in steps.items())
-        yield f"  {total:6.1f} microseconds a task ({parts}): {TASKS:,} pending, {ENDPOINTS} endpoints, {text}", [
-            Requirement(f"the core alone, microseconds a task, {text}", total, MOST_MICROSECONDS)]
+    yield f"  Each figure of the core is the least of {RUNS} runs: a machine that others use, too, only ever makes it slower.", []
+    for load in (*JUDGED, *OTHERS):
+        timing = fastest(load)
+        total = timing.microseconds
+        parts = ", ".join(f"{name} {seconds * 1e6:.1f}" for name, seconds in timing.steps.items())
+        must = [Requirement(f"the core alone, microseconds a task: {load.text}", total, MOST_MICROSECONDS)] if load in JUDGED else []
+        yield f"  {total:6.1f} microseconds a task ({parts}), at most {timing.longest * 1e3:.1f} ms an event: {timing.tasks:,} tasks, {load.text}", must
     for name, parents in dags(TASKS).items():
         alone, ranked = (rank_seconds(parents, refresh) * 1e6 for refresh in (False, True))
         small = rank_seconds(dags(TASKS // 10)[name], True) * 1e6
         yield (f"  {ranked:6.1f} microseconds a task in the task graph, {alone:.1f} without ranks: {name} of {TASKS:,} "
                f"(of {TASKS // 10:,}: {small:.1f})"), []
     for setup in setups:
-        ratio = staleness(workflows, setup)
+        able = [workflow for workflow in workflows if misfit(workflow, setup) is None]
+        if not able:
+            continue
+        ratio = staleness(able, setup)
         yield f"  {ratio:6.3f} makespan with ranks as stale as in a workflow of {TASKS:,} tasks over that with exact ones: {setup.name}", [
             Requirement(f"{setup.name}: makespan with stale ranks over that with exact ones", ratio, MOST_STALENESS)]
-
-
-def core_seconds(together: int) -> Dict[str, float]:
-    """Seconds a task that the core takes to submit (all of them first), to dispatch, and for results, so many of an endpoint at a time."""
-    scheduler = Scheduler([EndpointSpec(f"endpoint{i}", (ClassSpec(1, THREADS),)) for i in range(ENDPOINTS)],
-                          Settings(AheadRule(None, 0), batch_bytes=None))
-    rng = random.Random(0)
-    seconds = [rng.lognormvariate(0.0, 0.8) for _ in range(TASKS)]
-    spent = {"submit": 0.0, "dispatch": 0.0, "result": 0.0}
-    running: Dict[str, List[str]] = {}
-
-    def handle(step: str, events: Iterable[Event]) -> List[Dispatch]:
-        start = time.process_time()
-        actions = [action for event in events for action in scheduler.handle(event)]
-        spent[step] += time.process_time() - start
-        return [action for action in actions if isinstance(action, Dispatch)]
-
-    def fill(now: float) -> None:
-        while scheduler.wants_turn:
-            for dispatch in handle("dispatch", [TurnGranted(now)]):
-                handle("dispatch", [DispatchAccepted(now, dispatch.dispatch_id)])
-                running.setdefault(dispatch.endpoint, []).extend(attempt_id for attempt_id, _ in dispatch.attempts)
-
-    handle("submit", [TaskSubmitted(task * 1e-5, task, f"app{task % APPS}", 1000) for task in range(TASKS)])
-    now = TASKS * 1e-5
-    fill(now)
-    while running:
-        now += 0.01
-        endpoint = rng.choice(list(running))
-        held = running.pop(endpoint)
-        rng.shuffle(held)
-        if held[together:]:
-            running[endpoint] = held[together:]
-        handle("result", [ResultReceived(now, attempt_id, Outcome.OK, seconds[int(attempt_id.partition(".")[0])], "child")
-                          for attempt_id in held[:together]])
-        fill(now)
-    return {step: total / TASKS for step, total in spent.items()}
 
 
 def dags(tasks: int) -> Mapping[str, Parents]:

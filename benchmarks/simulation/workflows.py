@@ -16,7 +16,8 @@ from typing import Any, Dict, List, Mapping, Sequence, Tuple
 #: Files whose name begins so were built to be hard for some scheduler, and are judged apart.
 ADVERSARIAL = "adversarial-"
 
-_NUMBER_AT_END = re.compile(r"[_.-](ID)?\d{3,}$")
+#: What makes the name of one task differ from those of others of its app: ``_ID0000001``, ``12``, `` (S1)``.
+_NUMBERS_AT_END = re.compile(r"(\s*\([^()]*\)|\d*([\s_.:-]+(ID)?\d+)*)$")
 
 
 class WorkflowError(ValueError):
@@ -96,7 +97,7 @@ def read_workflow(file: Path) -> Workflow:
         If it cannot be used.
     """
     try:
-        content = json.loads(file.read_text(encoding="utf-8"))
+        content = json.loads(file.read_text(encoding="utf-8-sig"))
     except ValueError as e:
         raise WorkflowError(f"{file}: not JSON: {e}") from e
     try:
@@ -213,8 +214,10 @@ def _topological_order(parents: Sequence[Sequence[int]], rows: Sequence[Mapping[
 
 
 def _app(row: Mapping[str, Any]) -> str:
-    """The function: a category where there is one (older schemas), else the name without the number that makes it unique."""
-    return str(row.get("category") or _NUMBER_AT_END.sub("", str(row.get("name") or row["id"])))
+    """The function: a category (older schemas) or a program where there is one, else the name without its numbers."""
+    command = row.get("command")
+    program = command.get("program") if isinstance(command, dict) else None
+    return str(row.get("category") or program or _NUMBERS_AT_END.sub("", str(row.get("name") or row["id"]), count=1) or "task")
 
 
 def _seconds(row: Mapping[str, Any]) -> float:

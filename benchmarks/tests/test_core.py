@@ -3,7 +3,8 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import replace
+from dataclasses import asdict, replace
+from pathlib import Path
 
 import pytest
 
@@ -18,9 +19,11 @@ from simulation.core import (
     told_seconds,
 )
 from simulation.report import Requirement, Results, requirements
-from simulation.run import Record
-from simulation.setups import Case, Endpoint, Setup
-from simulation.workflows import Task, Workflow, write_workflow
+from simulation.run import LEAST_DRAWS, Plan, Record, run_all
+from simulation.setups import Case, Endpoint, Setup, read_setups
+from simulation.workflows import Task, Workflow, read_workflows, write_workflow
+
+SETUPS = Path(__file__).parents[1] / "setups"
 
 FORK = Workflow("w", (Task("a", 2.0), *(Task("b", float(i), (0,)) for i in range(1, 7)), Task("c", 1.0, tuple(range(1, 7)))))
 PAIR = Setup("s", (Endpoint("one", ((1, 2),)), Endpoint("two", ((1, 1),), speed=2.0)))
@@ -112,6 +115,41 @@ def test_the_program_says_what_it_cannot_read(inputs, capsys):
     assert "bad.json" in capsys.readouterr().err
     assert scheduling.main(["--setups", "nothing"]) == 2
     assert 'no set-up "nothing"' in capsys.readouterr().err
+
+
+def test_random_executor_choice_is_drawn_often_however_few_seeds_and_the_json_has_the_seeds(inputs, tmp_path, capsys):
+    plan = Plan(("default", "random-executor"), ("learned",), 3)
+    records = list(run_all(read_workflows(inputs), [read_setups(SETUPS)["equal"]], plan, 1))
+    draws = [r for r in records if r.policy == "random-executor" and r.workflow == "adversarial-bag"]
+    assert [r.seed for r in draws if r.seed < 3] == [0, 1, 2]
+    assert len({r.seed for r in draws}) == len(draws) >= LEAST_DRAWS
+    assert len({r.makespan for r in draws}) > 1
+    assert sum(r.policy == "default" for r in records) == 2 * 3
+    file = tmp_path / "out.json"
+    scheduling.main(["--workflows", str(inputs), "--setups", "equal", "--policies", "default", "random-executor", "--estimates", "learned",
+                     "--processes", "1", "--no-speed", "--json", str(file)])
+    assert json.loads(file.read_text()) == [asdict(r) for r in records if r.seed < 3]
+
+
+def test_a_workflow_too_large_for_a_set_up_is_left_out_and_the_others_run(inputs, tmp_path, capsys):
+    write_workflow(inputs / "large.json", Workflow("large", (Task("a", 1.0, cores=16),)), "a test")
+    setups = tmp_path / "setups"
+    setups.mkdir()
+    for name, threads in (("small", {"8": 1}), ("big", {"16": 1})):
+        (setups / f"{name}.json").write_text(json.dumps({"endpoints": [{"name": "e", "threads": threads}]}))
+    file = tmp_path / "out.json"
+    assert scheduling.main(["--workflows", str(inputs), "--setups", str(setups), "--policies", "fifo", "--estimates", "learned", "--seeds", "1",
+                            "--processes", "1", "--no-speed", "--json", str(file)]) == 0
+    ran = {(record["setup"], record["workflow"]) for record in json.loads(file.read_text())}
+    assert ran == {(setup, workflow) for setup in ("small", "big") for workflow in ("fork", "adversarial-bag", "large")} - {("small", "large")}
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1 and "left out: set-up small: task 0 (a) of large needs 16 cores" in said
+
+
+def test_a_file_that_cannot_be_written_is_refused_before_anything_runs(inputs, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(scheduling, "run_all", lambda *_: pytest.fail("it ran"))
+    assert scheduling.main(["--workflows", str(inputs), "--json", str(tmp_path / "nowhere" / "out.json")]) == 2
+    assert "out.json: cannot be written: No such file" in capsys.readouterr().err
 
 
 def record(policy: str, makespan: float, setup: str = "equal", estimates: str = "exact", workflow: str = "w") -> Record:

@@ -57,6 +57,17 @@ def test_an_endpoint_counts_from_its_start_up_on():
     assert lower_bound(case(bag(1, 1), late)) == 6.0
 
 
+def test_a_task_may_travel_to_an_endpoint_that_has_not_started():
+    it = case(bag(5.0), replace(ONE, startup_seconds=100.0, start_latency=10.0))
+    assert lower_bound(it) == 105.0
+    assert lower_bound(case(bag(5.0), replace(ONE, startup_seconds=100.0, start_latency=10.0, result_latency=2.0))) == 107.0
+    # what starts at once still waits for its tasks to arrive: 8 s of work on two threads, of which one begins at 2 and one at 4
+    two = case(bag(*[1.0] * 8), replace(ONE, start_latency=2.0), replace(ONE, name="late", startup_seconds=4.0, start_latency=1.0))
+    assert lower_bound(two) == 7.0
+    for at_all in (it, two):
+        assert all(makespan(rival(at_all, 0)) >= lower_bound(at_all) for rival in RIVALS.values())
+
+
 @pytest.mark.parametrize("setup", ["equal", "heterogeneous", "cores", "latency-heterogeneous", "cold"])
 def test_no_rival_beats_the_bound_and_all_schedules_are_possible(setup):
     setups, workflows = read_setups(HERE / "setups"), read_workflows(HERE / "workflows")
@@ -137,6 +148,21 @@ def test_an_endpoint_by_chance_is_kept_however_long_its_queue():
     per_thread = [sum(run.thread == thread for run in runs) for thread in (0, 1)]
     assert makespan(runs) == max(per_thread) > 4
     assert RIVALS["random-executor"](it, 0) == runs
+
+
+def test_the_luck_of_a_seed_is_another_for_each_workflow():
+    pool = (TWO, replace(TWO, name="other"))
+    where = [[run.thread // 2 for run in RIVALS["random-executor"](Case(Workflow(name, tuple(bag(*[1.0] * 40))), Setup("s", pool)), 0)]
+             for name in ("v", "w")]
+    assert where[0] != where[1]
+
+
+def test_the_pool_takes_the_thread_that_was_free_longest_and_the_fastest_of_those_free_for_the_same_time():
+    # fast ends at 0.5, at 1.0 and at 1.5; slow at 1.0: of the two free at 1.0 the fast one is taken
+    it = case([Task("a", 1.0), Task("a", 1.0), Task("a", 1.0), Task("a", 1.0)], ONE, FAST)
+    assert [(run.thread, run.start) for run in RIVALS["fifo"](it, 0)] == [(1, 0.0), (0, 0.0), (1, 0.5), (1, 1.0)]
+    # fast is free from 0.5 on and slow from 0 on when the second task is ready: slow it is
+    assert [run.thread for run in RIVALS["fifo"](case([Task("a", 1.0), Task("a", 1.0, (0,))], ONE, FAST), 0)] == [1, 0]
 
 
 def test_least_loaded_counts_tasks_for_each_thread_not_their_length():

@@ -41,7 +41,10 @@ def test_an_endpoint_has_what_the_file_says(tmp_path):
         {"name": "one", "threads": {"16": 4, "1": 48}, "speed": 2, "start_latency": 0.1, "result_latency": 0.5, "startup_seconds": 30},
         {"name": "two", "threads": 8, "cores": 2}]}))
     one = Endpoint("one", ((1, 48), (16, 4)), speed=2.0, start_latency=0.1, result_latency=0.5, startup_seconds=30.0)
-    assert read_setup(file) == Setup("s", (one, Endpoint("two", ((2, 8),))), (20, 10.0), "given", 2.0)
+    expected = Setup("s", (one, Endpoint("two", ((2, 8),))), (20, 10.0), "given", 2.0)
+    assert read_setup(file) == expected
+    file.write_text(file.read_text(), encoding="utf-8-sig")
+    assert read_setup(file) == expected
 
 
 @pytest.mark.parametrize("content, said", [
@@ -90,6 +93,13 @@ def test_core_requirements_of_the_workflow_stay_where_others_would_be_drawn():
     workflow = Workflow("w", (Task("a", 1.0), Task("a", 1.0, cores=8)))
     assert make_case(workflow, Setup("s", MIXED, core_requirements="drawn"), 0).workflow == workflow
     assert [task.cores for task in make_case(workflow, Setup("s", MIXED, core_requirements="ignored"), 0).workflow.tasks] == [1, 1]
+
+
+@pytest.mark.parametrize("given", [1, 16])
+def test_drawn_core_requirements_are_no_more_than_the_largest_thread_has(given):
+    workflow = Workflow("w", tuple(Task("a", 1.0, cores=given) for _ in range(100)))
+    small = Setup("s", (Endpoint("e", ((1, 2), (4, 1))),), core_requirements="drawn")
+    assert max(task.cores for task in make_case(workflow, small, 0).workflow.tasks) == 4
 
 
 def test_a_task_that_fits_no_thread_is_refused():

@@ -4,6 +4,7 @@ from __future__ import annotations
 import json
 import uuid
 from dataclasses import dataclass, field
+from numbers import Integral
 from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple, Union
 
 from parsl.executors.globus_compute_multi.arguments import (
@@ -40,8 +41,8 @@ class ThreadClass:
     config_text: Optional[str] = field(default=None, init=False, repr=False)
 
     def __post_init__(self) -> None:
-        check_count("ThreadClass: cores", self.cores)
-        check_count("ThreadClass: count", self.count)
+        object.__setattr__(self, "cores", check_count("ThreadClass: cores", self.cores))
+        object.__setattr__(self, "count", check_count("ThreadClass: count", self.count))
         if self.user_endpoint_config is None:
             return
         try:
@@ -107,7 +108,7 @@ class Endpoint:
             raise EndpointConfigurationError(f"endpoint {self.id}: name must be a string that is not empty, not {self.name!r}")
         where = f"endpoint {self.name}: "
         if self.cores_per_thread is not None:
-            check_count(where + "cores_per_thread", self.cores_per_thread)
+            object.__setattr__(self, "cores_per_thread", check_count(where + "cores_per_thread", self.cores_per_thread))
         if self.threads is not None:
             object.__setattr__(self, "threads", _checked_threads(where + "threads", self.threads))
             if self.cores_per_thread is not None and not isinstance(self.threads, int):
@@ -116,10 +117,12 @@ class Endpoint:
         if self.filesystem is not None and (not isinstance(self.filesystem, str) or not self.filesystem):
             raise EndpointConfigurationError(f"{where}filesystem must be a string that is not empty, not {self.filesystem!r}")
         if self.startup_seconds is not None:
-            check_number(where + "startup_seconds", self.startup_seconds)
-        check_number(where + "cost_per_core_hour", self.cost_per_core_hour)
-        if self.speed is not None and check_number(where + "speed", self.speed) == 0:
-            raise EndpointConfigurationError(f"{where}speed must be more than 0; leave out an endpoint that runs no tasks")
+            object.__setattr__(self, "startup_seconds", check_number(where + "startup_seconds", self.startup_seconds))
+        object.__setattr__(self, "cost_per_core_hour", check_number(where + "cost_per_core_hour", self.cost_per_core_hour))
+        if self.speed is not None:
+            object.__setattr__(self, "speed", check_number(where + "speed", self.speed))
+            if self.speed == 0:
+                raise EndpointConfigurationError(f"{where}speed must be more than 0; leave out an endpoint that runs no tasks")
 
     def __hash__(self) -> int:
         return hash(self.id)  # a mapping of threads has none
@@ -164,7 +167,7 @@ def _checked_threads(what: str, threads: Any) -> Union[int, Dict[int, int], Tupl
                 raise EndpointConfigurationError(f"{what}[{first}] and {what}[{position}] have the same cores and user_endpoint_config; "
                                                  "make one ThreadClass of them, with the sum of their counts")
         return tuple(threads)
-    if isinstance(threads, bool) or not isinstance(threads, int):
+    if not isinstance(threads, Integral):
         raise EndpointConfigurationError(f"{what} must be a whole number, a dict such as {{1: 48, 16: 4}} (cores: count), or a list of "
                                          f"ThreadClass, not {threads!r}")
     return check_count(what, threads)

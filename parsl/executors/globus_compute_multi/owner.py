@@ -135,7 +135,19 @@ class Owner:
         self._shutting_down.set()
         self._inbox.put(Shutdown())
         self._thread.join(timeout)
-        return not self._thread.is_alive()
+        if not self._thread.is_alive():
+            return True
+        # a policy of the user's that does not return, say: nobody else will fail its tasks
+        for task_id in list(self._ledger):
+            self._fail_abandoned(task_id)
+        self._resolver.finish()
+        return False
+
+    def _fail_abandoned(self, task_id: int) -> None:
+        task = self._ledger.pop(task_id, None)
+        if task is not None:
+            self._resolver.fail(task.future, TaskNotCompleted(f"{task.name}: the executor was shut down while its scheduler was busy, perhaps "
+                                                              "in the policy"), task.name)
 
     def _run(self) -> None:
         try:
@@ -143,7 +155,7 @@ class Owner:
                 self._round()
             self._handle(ShutdownRequested(time.monotonic()))
             self._take_the_rest()
-        except Exception as e:
+        except BaseException as e:  # whatever it was, the futures must not wait for ever
             logger.critical("The scheduler of the executor has crashed; all its tasks fail. Please report this.", exc_info=True)
             self._crash(e)
         self._resolver.finish()
@@ -250,21 +262,25 @@ class Owner:
             self._dispatcher.send(Submission(action.dispatch_id, self._endpoint_ids[action.endpoint], tasks,
                                              None if action.config is None else json.loads(action.config), dict(action.mpi) or None))
         elif isinstance(action, ResolveTask):
-            task = self._ledger.pop(action.task_id)
+            task = self._ledger.pop(action.task_id, None)
+            if task is None:
+                return  # shutdown could not wait
             if task.node is not None:
                 self._ran_on(task.node, action.endpoint)
             if action.awaited:
                 self._put_off_turns()
             self._resolver.resolve(task.future, action.payload, task.name)
         elif isinstance(action, FailTask):
-            task = self._ledger.pop(action.task_id)
+            task = self._ledger.pop(action.task_id, None)
+            if task is None:
+                return
             self._resolver.fail(task.future, _ERRORS[action.kind](f"{task.name}: {action.message}"), task.name)
         elif isinstance(action, Report):
             logger.error(action.message)
         elif isinstance(action, QueryStatus):
             self._poller.ask(action.endpoint, action.child_id)
 
-    def _crash(self, cause: Exception) -> None:
+    def _crash(self, cause: BaseException) -> None:
         """Fail all tasks, those that are still posted included, until the executor shuts down."""
         for task_id in list(self._ledger):
             self._fail_crashed(task_id, cause)
@@ -281,7 +297,7 @@ class Owner:
             except queue.Empty:
                 pass
 
-    def _fail_crashed(self, task_id: int, cause: Exception) -> None:
+    def _fail_crashed(self, task_id: int, cause: BaseException) -> None:
         task = self._ledger.pop(task_id)
         error = SchedulerCrashed(f"{task.name}: the executor's scheduler has crashed ({type(cause).__name__}: {cause}); please report it")
         error.__cause__ = cause

@@ -6,8 +6,14 @@ from dataclasses import dataclass
 from typing import Any, Collection, Dict, FrozenSet, Optional, Set, Tuple, Union
 
 from parsl.executors.errors import InvalidResourceSpecification
-from parsl.executors.globus_compute_multi.arguments import is_finite
+from parsl.executors.globus_compute_multi.arguments import (
+    MOST,
+    as_float,
+    as_int,
+    as_run_time,
+)
 from parsl.executors.globus_compute_multi.endpoint import canonical_config
+from parsl.executors.globus_compute_multi.scheduling.runtimes import LONGEST
 
 logger = logging.getLogger(__name__)
 
@@ -85,15 +91,9 @@ class SpecificationReader:
         if not specification:
             return _NOTHING_SAID
         self._check_keys(specification)
-        cores = specification.get("cores", 1)
-        if isinstance(cores, bool) or not isinstance(cores, int) or cores < 1:
-            raise InvalidResourceSpecification({"cores"}, f"cores must be a whole number of at least 1, not {cores!r}.")
-        priority = specification.get("priority", 0.0)
-        if not is_finite(priority):
-            raise InvalidResourceSpecification({"priority"}, f"priority must be a finite number (lower runs first), not {priority!r}.")
         return Requirement(
-            cores=cores,
-            priority=float(priority),
+            cores=_count("cores", specification.get("cores", 1)),
+            priority=_priority(specification.get("priority", 0.0)),
             estimated_seconds=_seconds(specification["estimated_seconds"]) if "estimated_seconds" in specification else None,
             endpoints=self._endpoints(specification["endpoints"]) if "endpoints" in specification else None,
             config_text=self._config(specification["user_endpoint_config"]) if "user_endpoint_config" in specification else None,
@@ -133,11 +133,26 @@ class SpecificationReader:
         return text
 
 
+def _count(key: str, given: Any) -> int:
+    count = as_int(given, 1)
+    if count is None:
+        raise InvalidResourceSpecification({key}, f"{key} must be a whole number of at least 1 and at most {MOST}, not {given!r}.")
+    return count
+
+
+def _priority(given: Any) -> float:
+    priority = as_float(given)
+    if priority is None:
+        raise InvalidResourceSpecification({"priority"}, f"priority must be a finite number (lower runs first), not {given!r}.")
+    return priority
+
+
 def _seconds(given: Any) -> float:
-    if not is_finite(given) or given < 0:
-        raise InvalidResourceSpecification(
-            {"estimated_seconds"}, f"estimated_seconds must be a finite number of at least 0, not {given!r}; leave it out if it is not known.")
-    return float(given)
+    seconds = as_run_time(given)
+    if seconds is None:
+        raise InvalidResourceSpecification({"estimated_seconds"}, "estimated_seconds must be a number of at least 0 and at most "
+                                           f"{LONGEST:g}, not {given!r}; leave it out if it is not known.")
+    return seconds
 
 
 def _mpi(specification: Dict[str, Any]) -> Tuple[Tuple[str, Union[int, str]], ...]:
@@ -147,8 +162,8 @@ def _mpi(specification: Dict[str, Any]) -> Tuple[Tuple[str, Union[int, str]], ..
         if key == "launcher_options":
             if not isinstance(value, str):
                 raise InvalidResourceSpecification({key}, f"{key} must be a string, not {value!r}.")
-        elif isinstance(value, bool) or not isinstance(value, int) or value < 1:
-            raise InvalidResourceSpecification({key}, f"{key} must be a whole number of at least 1, not {value!r}.")
+        else:
+            given[key] = _count(key, value)
     if "num_nodes" not in given:
         raise InvalidResourceSpecification(set(given), f"{sorted(given)} mean nothing without num_nodes; add it.")
     nodes = given["num_nodes"]

@@ -15,7 +15,7 @@ from parsl.app.futures import DataFuture
 from parsl.dataflow.futures import AppFuture
 from parsl.dataflow.states import FINAL_STATES, States
 from parsl.dataflow.taskrecord import TaskRecord
-from parsl.executors.globus_compute_multi.arguments import is_finite
+from parsl.executors.globus_compute_multi.arguments import as_run_time
 from parsl.executors.globus_compute_multi.errors import FilesNotShared
 
 #: Files that an error names for each file system.
@@ -225,8 +225,7 @@ def _is_staging(task_record: TaskRecord) -> bool:
 def _given_seconds(task_record: TaskRecord) -> Optional[float]:
     """The user's estimate. What cannot be used is an error at ``submit``, not here."""
     specification: object = task_record["resource_specification"]
-    seconds = specification.get("estimated_seconds") if isinstance(specification, dict) else None
-    return float(seconds) if seconds is not None and is_finite(seconds) and seconds >= 0 else None
+    return as_run_time(specification.get("estimated_seconds")) if isinstance(specification, dict) else None
 
 
 def _describe(needed: List[Tuple[str, _Place]]) -> str:

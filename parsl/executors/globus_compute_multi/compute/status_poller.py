@@ -23,6 +23,9 @@ from parsl.executors.globus_compute_multi.compute.service import (
 
 logger = logging.getLogger(__name__)
 
+#: More workers or tasks than an endpoint has. Far larger numbers could not be computed with.
+_MOST = 1_000_000_000
+
 
 class StatusPoller:
     """One thread that asks for the statuses it is told to, each with a permit of the governor.
@@ -92,4 +95,5 @@ class StatusPoller:
 
 
 def _count(value: Any) -> Optional[int]:
-    return value if isinstance(value, int) else None
+    """What an endpoint says of itself, if it can be true: it runs whatever version its owner likes."""
+    return value if type(value) is int and 0 <= value <= _MOST else None

@@ -174,7 +174,7 @@ class RunState:
 _READERS = {"task": RunState._task, "attempt": RunState._attempt, "dispatch": RunState._dispatch, "endpoint": RunState._endpoint}
 
 _TASK_STEPS: Dict[str, Set[Optional[str]]] = {
-    "pending": {None, "dispatched", "waiting"}, "waiting": {"pending"},
+    "pending": {None, "dispatched", "waiting", "pending"}, "waiting": {"pending"},
     "done": {"pending", "waiting", "dispatched"}, "failed": {"pending", "waiting", "dispatched"}}
 
 _ATTEMPT_STEPS = {("queued_ahead", "running"), ("queued_ahead", "finished"), ("running", "finished"), ("running", "queued_ahead")}

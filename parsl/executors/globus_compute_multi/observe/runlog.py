@@ -7,12 +7,18 @@ results or credentials in it.
 ============  ==========================================================================================================
 kind          states
 ============  ==========================================================================================================
-``task``      ``pending`` (``app``, ``cores``, ``priority``, ``bytes``; or ``after`` a failed attempt), ``done``, ``failed``
-``attempt``   ``running`` or ``queued_ahead`` (``task``, ``endpoint``, ``dispatch``), ``running`` when promoted, ``finished`` (``outcome``,
-              times, host, versions; at shutdown ``abandoned``), ``duplicate``, ``unmatched`` (a result that belongs to no known attempt)
-``dispatch``  ``sent`` (``endpoint``, ``attempts``, ``bytes``, ``running`` and ``ahead`` on the endpoint afterwards), ``accepted``, ``rejected``
-``endpoint``  ``online``, ``offline``, ``paused`` (for ``seconds``), ``resumed``, ``child`` (its ID is known), ``status`` (as the
-              service answered)
+``task``      ``pending`` (``app``, ``cores``, ``priority``, ``bytes``, and what else it asks for; or ``after`` a failed attempt,
+              with the endpoints that it ``avoids`` now, or a ``wait``), ``waiting`` (for busy threads with so many ``cores`` of
+              ``endpoint``, at most ``seconds``; null is for ever), ``done``, ``failed`` (``attempt``, or ``reason`` if no attempt decided it)
+``attempt``   ``running`` or ``queued_ahead`` (``task``, ``endpoint``, ``thread_class``, ``dispatch``; ``again`` if another attempt of the
+              task is under way), ``running`` when promoted, ``queued_ahead`` when it turns out that there are fewer threads, ``finished``
+              (``outcome``, times, host, versions; at shutdown ``abandoned``), ``duplicate`` (a result of a finished attempt),
+              ``unmatched`` (a result that belongs to no known attempt)
+``dispatch``  ``sent`` (``endpoint``, ``config`` of its child if there is one, ``attempts``, ``bytes``, ``running`` and ``ahead`` on that
+              child afterwards), ``accepted``, ``rejected`` (``reason``, ``http_status``)
+``endpoint``  ``online``, ``offline``, ``paused`` (for ``seconds``), ``resumed``, ``warm`` (a child has shown that it runs), ``cold`` (it has
+              no workers any more), ``child`` (its ID is known), ``threads`` (``count`` of ``thread_class`` is another than was guessed),
+              ``status`` (as the service answered)
 ============  ==========================================================================================================
 """
 from __future__ import annotations

@@ -155,14 +155,27 @@ class PendingTasks:
         heap = self._heaps[task.shape]
         if heapq.heappop(heap)[3] is not task:
             raise ValueError(f"task {task.id} is not the first of its shape")
+        if not heap:
+            del self._heaps[task.shape]
         self._removed(task)
 
     def discard(self, task: Task) -> None:
         """Take out ``task``, wherever it stands; in linear time, so for rare cases only."""
         heap = self._heaps[task.shape]
         heap.remove((*task.order, task))
-        heapq.heapify(heap)
+        if heap:
+            heapq.heapify(heap)
+        else:
+            del self._heaps[task.shape]
         self._removed(task)
+
+    def take_all(self, shape: Shape) -> List[Task]:
+        """Take out all tasks of a shape."""
+        tasks = [entry[3] for entry in self._heaps[shape]]
+        for task in tasks:
+            self._removed(task)
+        del self._heaps[shape]
+        return tasks
 
     def clear(self) -> None:
         """Take out all tasks."""
@@ -179,8 +192,6 @@ class PendingTasks:
             heapq.heapify(heap)
 
     def _removed(self, task: Task) -> None:
-        if not self._heaps[task.shape]:
-            del self._heaps[task.shape]
         self._count -= 1
         if task.seconds is not None:
             # the sum starts afresh with an empty queue, so that rounding errors do not pile up

@@ -19,6 +19,9 @@ from parsl.executors.globus_compute_multi.scheduling.threads import Child, Threa
 #: How often a task may wait for other threads than the free ones. Each wait ends when it has cost what it should have gained.
 MOST_WAITS = 5
 
+#: A task that has failed on an endpoint waits for others for so many seconds before it is tried there again, if those are only busy.
+AVOID_SECONDS = 60.0
+
 #: Speeds are compared anew when so many results have come since, as a share of all, so that it costs next to nothing for each.
 _COMPARE_AGAIN = 0.25
 
@@ -48,6 +51,7 @@ class Placement:
         self._runtimes = runtimes
         self._outlook = Outlook(0.0, self.run_seconds, self._clearly_faster)
         self._deadlines: List[Tuple[float, int, int]] = []
+        self._avoiding: List[Tuple[float, int, int, Task]] = []
         self._better: Dict[Threads, List[Threads]] = {}
         self._free: Dict[Shape, Tuple[Threads, ...]] = {}  # of the pool's version
         self._free_version = -1
@@ -89,7 +93,7 @@ class Placement:
         if not threads.fits(shape):
             return False
         if shape.avoid and threads.endpoint.name in shape.avoid:
-            return not any(t.endpoint.available and t.endpoint.name not in shape.avoid and t.fits(shape) for t in self._pool.classes)
+            return not any(t.endpoint.available and t.endpoint.name not in shape.avoid for t in self._pool.fitting(shape))
         awaited = shape.awaits
         return awaited is None or threads is awaited or self._as_good(threads, awaited)
 
@@ -105,11 +109,20 @@ class Placement:
 
     def free_that_suit(self, shape: Shape, suits: Optional[Callable[[Threads], bool]] = None) -> Tuple[Threads, ...]:
         """As :meth:`free_for`, of those threads that suit."""
-        for level in self._pool.free_levels(shape.cores):
-            found = [threads for threads in level if self.takes(threads, shape) and (suits is None or suits(threads))]
-            if found:
-                return tuple(sorted(found, key=_place) if len(found) > 1 else found)
-        return ()
+        fitting = self._pool.fitting(shape)
+        if len(fitting) == len(self._pool.classes):  # it may go anywhere: look at those that are free only
+            for level in self._pool.free_levels(shape.cores):
+                found = [t for t in level if self.takes(t, shape) and (suits is None or suits(t))]
+                if found:
+                    return tuple(sorted(found, key=_place) if len(found) > 1 else found)
+            return ()
+        closest: List[Threads] = []
+        for t in fitting:
+            if closest and t.cores > closest[0].cores:
+                break
+            if t.free > 0 and t.endpoint.available and self.takes(t, shape) and (suits is None or suits(t)):
+                closest.append(t)
+        return tuple(closest)
 
     def first_ready(self) -> Optional[Task]:
         """The first pending task for which there is a free thread that it does not refuse."""
@@ -132,7 +145,7 @@ class Placement:
     def _worth_waiting(self, busy: Threads, free: Threads, outlook: Outlook) -> bool:
         try:
             return bool(self._policy.worth_waiting(busy, free, outlook))
-        except Exception as e:
+        except (Exception, SystemExit) as e:
             raise self._error(f"raised {_told(e)} in worth_waiting()") from e
 
     # the choice
@@ -175,7 +188,7 @@ class Placement:
             return candidates[0]
         try:
             chosen = self._policy.choose(task, candidates, self._look_out(now, filling))
-        except Exception as e:
+        except (Exception, SystemExit) as e:
             raise self._error(f"raised {_told(e)}") from e
         if not any(chosen is candidate for candidate in candidates):
             raise self._error(f"chose {_told(chosen)}, which it was not offered; it must return one of its candidates")
@@ -201,7 +214,7 @@ class Placement:
         free = min(self.free_for(task.shape), key=lambda t: outlook.finish(task, t))
         try:
             patience = float(self._policy.patience(task, threads, free, outlook))
-        except Exception as e:
+        except (Exception, SystemExit) as e:
             raise self._error(f"raised {_told(e)} in patience()") from e
         if math.isnan(patience):
             raise self._error("returned NaN from patience(); it must be a number of seconds")
@@ -225,29 +238,43 @@ class Placement:
 
     def end_waits(self, now: float) -> List[Task]:
         """End the waits that have lasted long enough, or are for threads that are not available any longer; returns their tasks."""
-        ended = []
-        if self._pool.any_away:
-            ended = [t for t in self.waiting.values() if t.shape.awaits is not None and not t.shape.awaits.endpoint.available]
+        ended: List[Task] = []
+        if self.waiting and self._pool.any_away:
+            for shape in self._pending.shapes():
+                if shape.awaits is not None and not shape.awaits.endpoint.available:
+                    ended += self._pending.take_all(shape)
         while self._deadlines and self._deadlines[0][0] <= now:
             _, task_id, wait = heapq.heappop(self._deadlines)
             task = self.waiting.get(task_id)
-            if task is not None and task.waits == wait and task not in ended:
+            if task is not None and task.waits == wait and task.shape.awaits is not None and task.shape.awaits.endpoint.available:
+                self._pending.discard(task)
                 ended.append(task)
         for task in ended:
-            self._pending.discard(task)
             self.end_wait(task)
             self._pending.add(task)
+        while self._avoiding and self._avoiding[0][0] <= now:
+            *_, tries, task = heapq.heappop(self._avoiding)
+            if not task.done and not task.active and task.tries == tries:
+                self._pending.discard(task)
+                task.shape = task.shape._replace(avoid=frozenset())
+                self._pending.add(task)
+                ended.append(task)
         return ended
+
+    def avoid(self, task: Task, endpoint: str, now: float) -> None:
+        """Let ``task``, which is not in the queue now, go elsewhere than to ``endpoint``, if it can within a minute."""
+        task.shape = task.shape._replace(avoid=task.shape.avoid | {endpoint})
+        heapq.heappush(self._avoiding, (now + AVOID_SECONDS, task.id, task.tries, task))
 
     @property
     def wakes_at(self) -> Optional[float]:
         """When the next wait has lasted long enough."""
-        return self._deadlines[0][0] if self._deadlines else None
+        return min((heap[0][0] for heap in (self._deadlines, self._avoiding) if heap), default=None)
 
 
 def _told(thing: object) -> str:
     """What something of the user's says of itself, if it can."""
     try:
-        return f"{type(thing).__name__}: {thing}" if isinstance(thing, Exception) else repr(thing)
+        return f"{type(thing).__name__}: {thing}" if isinstance(thing, BaseException) else repr(thing)
     except Exception:
         return f"a {type(thing).__name__}"

@@ -9,7 +9,8 @@ from __future__ import annotations
 import random
 from abc import ABCMeta, abstractmethod
 from dataclasses import dataclass
-from typing import Callable, Optional, Sequence, Tuple
+from numbers import Integral, Real
+from typing import Any, Callable, Optional, Sequence, Tuple
 
 from parsl.executors.globus_compute_multi.scheduling.pending import Task
 from parsl.executors.globus_compute_multi.scheduling.threads import Child, Threads
@@ -115,13 +116,15 @@ class EarliestFinish(Policy):
     waits = True
 
     def __init__(self, caution: float = 2.0) -> None:
-        if not 0 < caution < float("inf"):
+        self.caution = _number(caution)
+        if not 0 < self.caution < float("inf"):
             raise ValueError(f"caution must be a positive number, not {caution!r}")
-        self.caution = caution
 
     def worth_waiting(self, busy: Threads, free: Threads, outlook: Outlook) -> bool:
         """Faster threads, and warm ones while the free ones are cold."""
-        return busy.child.warm and (not free.child.warm or outlook.clearly_faster(busy, free))
+        if not free.child.warm and busy.child.warm:
+            return True
+        return busy.child.asked is not None and outlook.clearly_faster(busy, free)
 
     def choose(self, task: Task, candidates: Sequence[Threads], outlook: Outlook) -> Threads:
         """Choose by the expected finish; ties go to the child that the request goes to anyway, then to that which fits best.
@@ -186,8 +189,11 @@ class Random(Policy):
     """
 
     def __init__(self, seed: Optional[int] = None) -> None:
-        self.seed = seed
-        self._random = random.Random(seed)
+        given: Any = seed
+        if given is not None and (isinstance(given, bool) or not isinstance(given, Integral)):
+            raise ValueError(f"seed must be a whole number or None, not {seed!r}")
+        self.seed = None if seed is None else int(seed)
+        self._random = random.Random(self.seed)
 
     def choose(self, task: Task, candidates: Sequence[Threads], outlook: Outlook) -> Threads:
         """Choose with a probability in proportion to the free threads."""
@@ -210,10 +216,10 @@ class Cheapest(Policy):
     """
 
     def __init__(self, wait_seconds: float = 0.0) -> None:
-        if not wait_seconds >= 0:
+        self.wait_seconds = _number(wait_seconds)
+        if not self.wait_seconds >= 0:
             raise ValueError(f"wait_seconds must be a number of at least 0, not {wait_seconds!r}")
-        self.wait_seconds = wait_seconds
-        self.waits = wait_seconds > 0
+        self.waits = self.wait_seconds > 0
 
     def worth_waiting(self, busy: Threads, free: Threads, outlook: Outlook) -> bool:
         """Those whose hour costs less."""
@@ -234,6 +240,14 @@ class Cheapest(Policy):
 
     def __repr__(self) -> str:
         return f"Cheapest(wait_seconds={self.wait_seconds!r})"
+
+
+def _number(value: Any) -> float:
+    """As a float; NaN if it is no number, or larger than a float."""
+    try:
+        return float("nan") if isinstance(value, bool) or not isinstance(value, Real) else float(value)
+    except OverflowError:
+        return float("nan")
 
 
 def _hourly(threads: Threads) -> float:

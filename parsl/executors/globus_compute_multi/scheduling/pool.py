@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Dict, Iterator, List, Optional, Sequence, Set, Tuple
+from typing import Any, Dict, Iterator, List, Optional, Sequence, Set, Tuple
 
 from parsl.executors.globus_compute_multi.scheduling.pending import Shape
 from parsl.executors.globus_compute_multi.scheduling.threads import (
@@ -130,7 +130,7 @@ class Pool:
         self._free: Dict[int, Dict[Threads, None]] = {cores: {} for cores in sorted({threads.cores for threads in self.classes})}
         self._paused: Set[PooledEndpoint] = set()
         self._away: Set[PooledEndpoint] = set()
-        self._could_run: Dict[Shape, bool] = {}
+        self._fitting: Dict[Tuple[Any, ...], Tuple[Threads, ...]] = {}
         for threads in self.classes:
             self.note(threads)
 
@@ -145,11 +145,15 @@ class Pool:
 
     def note(self, threads: Threads) -> None:
         """Keep the account of free threads, after a change to ``threads``."""
+        level = self._free[threads.cores]
+        free = threads.endpoint.available and threads.free > 0
+        if free == (threads in level):
+            return
         self.version += 1
-        if threads.endpoint.available and threads.free > 0:
-            self._free[threads.cores][threads] = None
+        if free:
+            level[threads] = None
         else:
-            self._free[threads.cores].pop(threads, None)
+            del level[threads]
 
     def note_endpoint(self, endpoint: PooledEndpoint, now: float) -> None:
         """Keep the account of available endpoints, after a change to ``endpoint``."""
@@ -188,11 +192,12 @@ class Pool:
         """Free threads that have at least ``cores``, those with the fewest cores first."""
         return (level for level_cores, level in self._free.items() if level and level_cores >= cores)
 
-    def could_run(self, shape: Shape) -> bool:
-        """Whether any thread could ever run tasks of this shape."""
-        known = self._could_run.get(shape)
+    def fitting(self, shape: Shape) -> Tuple[Threads, ...]:
+        """All threads that could ever run tasks of this shape, those with the fewest cores first, then in the user's order."""
+        key = shape[:4]  # what the answer depends on
+        known = self._fitting.get(key)
         if known is None:
-            known = self._could_run[shape] = any(threads.fits(shape) for threads in self.classes)
+            known = self._fitting[key] = tuple(sorted((t for t in self.classes if t.fits(shape)), key=lambda t: (t.cores, t.place)))
         return known
 
     def thread_classes(self) -> str:

@@ -12,11 +12,18 @@ from parsl.executors.globus_compute_multi.scheduling.threads import (
     Threads,
 )
 
+#: A result is late when so many times the expected run time have gone by: the mean is all that is known of most.
+_PATIENCE = 1.5
+
+#: Seconds that tasks and results travel.
+LATENCY_SECONDS = 2.0
+
 
 class Restarts:
     """Finds tasks to be started again, once: those on a cold child that is late. The first attempt cannot be cancelled; the first result wins.
 
-    A start-up of which nothing is known is late when it has lasted as long as the longest one elsewhere, and as the task itself runs.
+    A task is late when its result is: after the start-up, given or learned there, or else the longest one elsewhere, and the time that the
+    task runs there, with a margin.
 
     Parameters
     ----------
@@ -50,44 +57,48 @@ class Restarts:
 
     def first(self, now: float, child: Optional[Child] = None) -> Optional[Tuple[Task, Tuple[Threads, ...]]]:
         """The first task to be started again at ``now`` (on ``child``, if given), with the free threads for it."""
-        if not self._pool.any_free:
-            return None
         best: Optional[Tuple[Task, Tuple[Threads, ...]]] = None
-        longest = self._longest_startup()
-        for attempt in self._held():
-            if (best is None or attempt.task.order < best[0].order) and now >= self._late_at(attempt, longest):
-                candidates = self._candidates(attempt, child)
-                if candidates:
-                    best = attempt.task, candidates
+        for cold, started in self._starts():
+            if now < started:
+                continue
+            for attempt in self._held(cold):
+                if (best is None or attempt.task.order < best[0].order) and now >= self._late_at(attempt, started):
+                    candidates = self._candidates(attempt, child)
+                    if candidates:
+                        best = attempt.task, candidates
         return best
 
     def wakes_at(self, now: float) -> Optional[float]:
-        """When the next task becomes one to be started again, after ``now``, if threads are free for it."""
-        if not self._pool.any_free:
-            return None
-        longest = self._longest_startup()
-        late = ((self._late_at(attempt, longest), attempt) for attempt in self._held())
-        return min((time for time, attempt in late if time > now and self._candidates(attempt, None)), default=None)
+        """When to see next, after ``now``, whether a task is to be started again; None if there is no hurry."""
+        times = []
+        for cold, started in self._starts():
+            if now < started:
+                times.append(started)
+            else:
+                late = ((self._late_at(attempt, started), attempt) for attempt in self._held(cold))
+                times += [time for time, attempt in late if time > now and self._candidates(attempt, None)]
+        return min(times, default=None)
 
-    def _held(self) -> Iterator[Attempt]:
-        if self._enabled:
+    def _starts(self) -> Iterator[Tuple[Child, float]]:
+        """The cold children, and when each should have started; none if no thread is free for its tasks anyway."""
+        if self._enabled and self._cold and self._pool.any_free:
+            longest = max((e.startup_seconds for e in self._pool if e.startup_seconds is not None), default=0.0)
             for cold in self._cold:
-                for threads in cold.classes:
-                    for attempt in threads.running.values():
-                        if not attempt.task.done and not attempt.task.again:
-                            yield attempt
+                assert cold.asked is not None
+                known = cold.endpoint.startup_seconds
+                yield cold, cold.asked + (longest if known is None else known) + LATENCY_SECONDS
+
+    @staticmethod
+    def _held(cold: Child) -> Iterator[Attempt]:
+        for threads in cold.classes:
+            for attempt in threads.running.values():
+                if not attempt.task.done and not attempt.task.again:
+                    yield attempt
 
     def _candidates(self, attempt: Attempt, child: Optional[Child]) -> Tuple[Threads, ...]:
-        return self._placement.free_that_suit(attempt.task.shape, lambda t: (
-            t.child.warm and t.endpoint is not attempt.threads.endpoint and (child is None or t.child is child)))
+        shape = attempt.task.shape._replace(avoid=frozenset())  # where it failed before is better than where it may never run
+        return self._placement.free_that_suit(shape, lambda t: (
+            t.child.warm and t.child is not attempt.threads.child and (child is None or t.child is child)))
 
-    def _longest_startup(self) -> float:
-        return max((e.startup_seconds for e in self._pool if e.startup_seconds is not None), default=0.0)
-
-    def _late_at(self, attempt: Attempt, longest_startup: float) -> float:
-        cold = attempt.threads.child
-        assert cold.asked is not None
-        known = cold.endpoint.startup_seconds
-        if known is None:
-            known = max(self._placement.task_seconds(attempt.task), longest_startup)
-        return max(cold.asked + known, attempt.began)
+    def _late_at(self, attempt: Attempt, started: float) -> float:
+        return max(started, attempt.began + LATENCY_SECONDS) + _PATIENCE * self._placement.run_seconds(attempt.task, attempt.threads)

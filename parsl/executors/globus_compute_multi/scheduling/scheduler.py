@@ -193,7 +193,7 @@ class Scheduler:
                   **{key: value for key, value in given.items() if value is not None})
         if self.closed:
             self._fail(task, FailureKind.SHUTDOWN, "the executor was shut down before the task was dispatched")
-        elif not self.pool.could_run(shape):
+        elif not self.pool.fitting(shape):
             self._fail(task, FailureKind.IMPOSSIBLE, f"no thread can ever run the task, which needs {describe(shape)}; "
                                                      f"the pool has {self.pool.thread_classes()}")
         else:
@@ -229,7 +229,7 @@ class Scheduler:
         for attempt in attempts:
             if not event.blames_tasks:
                 attempt.task.excused += 1
-            self._finish_attempt(attempt, Outcome.REJECTED, event.reason, None, ())
+            self._finish_attempt(attempt, Outcome.REJECTED, event.reason, None, (), avoid=event.blames_tasks)
         for child in {attempt.threads.child for attempt in attempts}:
             self._restarts.rejected(child)
 
@@ -261,7 +261,7 @@ class Scheduler:
         self._log(kind="endpoint", endpoint=endpoint.name, state="status", **{k: v for k, v in fields.items() if v is not None})
         if event.child_id is not None:
             child = next((c for c in endpoint.children if c.ids and c.ids[-1] == event.child_id), None)
-            if child is not None and event.workers:
+            if child is not None and event.workers is not None:
                 self._set_workers(child, event.workers)
         elif event.online is not None and (event.online or endpoint.may_be_offline(event.time)):
             self._set_online(endpoint, event.online)
@@ -341,7 +341,8 @@ class Scheduler:
         self._log(kind="task", task=task.id, state="waiting", endpoint=threads.endpoint.name, cores=threads.cores,
                   seconds=seconds if seconds < float("inf") else None)
 
-    def _finish_attempt(self, attempt: Attempt, outcome: Outcome, message: str, payload: Any, info: Tuple[Tuple[str, Any], ...]) -> None:
+    def _finish_attempt(self, attempt: Attempt, outcome: Outcome, message: str, payload: Any, info: Tuple[Tuple[str, Any], ...],
+                        avoid: bool = True) -> None:
         task = attempt.task
         del self.attempts[attempt.id]
         task.active.discard(attempt.id)
@@ -357,7 +358,9 @@ class Scheduler:
         if outcome.is_final:
             self._resolve(task, attempt.id, outcome, payload)
         elif not task.active:
-            self._try_again(task, attempt, outcome, message)
+            self._try_again(task, attempt, outcome, message, avoid)
+        elif task.tries - task.excused <= self._settings.failover_attempts:
+            task.again = False  # what is left is the attempt that is late
 
     def _resolve(self, task: Task, attempt_id: str, outcome: Outcome, payload: Any) -> None:
         del self.tasks[task.id]
@@ -365,16 +368,17 @@ class Scheduler:
         self._log(kind="task", task=task.id, state="done" if outcome is Outcome.OK else "failed", attempt=attempt_id)
         self._actions.append(ResolveTask(task.id, attempt_id, task.places[attempt_id], outcome, payload, self.graph.is_awaited(task.node)))
 
-    def _try_again(self, task: Task, attempt: Attempt, outcome: Outcome, message: str) -> None:
-        task.shape = task.shape._replace(avoid=task.shape.avoid | {attempt.threads.endpoint.name})
+    def _try_again(self, task: Task, attempt: Attempt, outcome: Outcome, message: str, avoid: bool) -> None:
         if task.tries - task.excused > self._settings.failover_attempts:
-            tried = ", ".join(sorted(task.shape.avoid))
+            tried = ", ".join(sorted(set(task.places.values())))
             self._fail(task, FailureKind.ENDPOINTS_FAILED,
                        f"gave up after {task.tries} attempts on {tried}; the last one, on {attempt.threads.endpoint.name}, "
                        f"ended with {outcome.value}: {message}")
         else:
+            if avoid:
+                self.placement.avoid(task, attempt.threads.endpoint.name, self._now)
             self._queue(task)
-            self._log(kind="task", task=task.id, state="pending", after=attempt.id)
+            self._log(kind="task", task=task.id, state="pending", after=attempt.id, avoids=sorted(task.shape.avoid))
 
     def _fail(self, task: Task, kind: FailureKind, message: str) -> None:
         self.placement.end_wait(task)
@@ -412,7 +416,7 @@ class Scheduler:
             self._statuses.heard(target, event.time)
 
     def _warm(self, child: Child, run_seconds: float) -> None:
-        began = self._now - run_seconds
+        began = self._now - run_seconds if 0 <= run_seconds < self._now - (child.asked or 0.0) else self._now
         if child.asked is not None:
             child.endpoint.startup_seconds = max(0.0, began - child.asked)
         child.warm = True
@@ -423,6 +427,16 @@ class Scheduler:
         self._log(kind="endpoint", endpoint=child.endpoint.name, state="warm")
 
     def _set_workers(self, child: Child, workers: int) -> None:
+        if workers == 0:
+            # its batch job has ended, say, and the next waits in the queue; unless that is an old story
+            if child.warm and child.endpoint.may_be_offline(self._now):
+                child.warm = False
+                child.asked = self._now if any(threads.running for threads in child.classes) else None
+                if child.asked is not None:
+                    self._restarts.asked(child, self._now)
+                self.placement.compare_again()
+                self._log(kind="endpoint", endpoint=child.endpoint.name, state="cold")
+            return
         if not child.warm:
             self._warm(child, 0.0)
         threads = child.classes[0]

@@ -140,7 +140,7 @@ class Threads:
         self.awaited: Dict[int, Tuple[Task, float]] = {}
         self._ready: Optional[List[float]] = None  # when each thread will be, as a heap; None: not known
         self._known_until = 0.0  # then the next should end; if it does not, it is not known when it will
-        self._ready_at = 0.0  # when one will be, after all that wait
+        self._ready_after: List[float] = []  # the same after all that wait
         self._last: Tuple[float, float, int] = (0.0, 0.0, 0)  # order of the last one that waits
 
     def __str__(self) -> str:
@@ -225,7 +225,9 @@ class Threads:
     def await_thread(self, task: Task, seconds: float) -> None:
         """Count on ``task`` to take a thread for ``seconds`` when one is free."""
         self.awaited[task.id] = task, seconds
-        self._ready = None
+        if self._ready is not None:
+            heapq.heapreplace(self._ready_after, self._ready_after[0] + seconds)
+            self._last = max(self._last, task.order)
 
     def await_no_more(self, task: Task) -> None:
         """Do not count on ``task`` any longer."""
@@ -242,22 +244,22 @@ class Threads:
             self._ready = [_expected_end(attempt, now) + shift for attempt in self.running.values()]
             self._ready += [now] * (self.count - len(self._ready))
             heapq.heapify(self._ready)
-            self._ready_at = self._after(self._ready, [seconds for _, seconds in self.awaited.values()])
-            self._known_until = min((a.began + a.seconds for a in self.running.values()), default=float("inf"))
+            self._ready_after = self._after(self._ready, [seconds for _, seconds in self.awaited.values()])
+            self._known_until = min((_expected_end(attempt, now) for attempt in self.running.values()), default=float("inf"))
             self._last = max((waiting.order for waiting, _ in self.awaited.values()), default=task.order)
         if task.order >= self._last:  # the usual case: the queue is gone through in order
-            ready_at = self._ready_at
+            ready = self._ready_after
         else:
-            ready_at = self._after(self._ready, [seconds for waiting, seconds in self.awaited.values() if waiting.order < task.order])
-        return max(0.0, ready_at - now) + cold
+            ready = self._after(self._ready, [seconds for waiting, seconds in self.awaited.values() if waiting.order < task.order])
+        return max(0.0, ready[0] - now) + cold
 
     @staticmethod
-    def _after(ready: List[float], seconds: List[float]) -> float:
-        """When a thread is ready that takes so many tasks before, one after the other as threads become ready."""
+    def _after(ready: List[float], seconds: List[float]) -> List[float]:
+        """When each thread is ready, as a heap, if threads take tasks of so many seconds as they become ready."""
         ready = list(ready)
         for s in seconds:
             heapq.heapreplace(ready, ready[0] + s)
-        return ready[0]
+        return ready
 
     def _leave_ahead(self, attempt: Attempt) -> None:
         child = self.child

@@ -4,7 +4,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum
 from functools import partial
-from typing import Any, Callable, List, Optional, Tuple
+from typing import Any, Callable, Dict, List, Optional, Tuple
 
 from parsl.executors.globus_compute_multi.scheduling.pending import (
     PendingTasks,
@@ -74,6 +74,7 @@ class Turns:
         self._batch_bytes = batch_bytes
         self._hands = hands
         self._aside: List[_Aside] = []
+        self._kept: Dict[int, Threads] = {}
         self._serial = 0
 
     def wanted(self, now: float) -> "Want":
@@ -106,16 +107,18 @@ class Turns:
         elif self._ahead.enabled and child.may_queue_ahead and child.classes[0].free <= 0:
             self._leave_for_others()
             self._fill_queue(child, load)
+        # what the policy chose holds for the next turn, if it is possible then: each choice has taken the others into account
+        self._kept = {aside.task.id: aside.threads for aside in self._aside if aside.chosen}
         for aside in reversed(self._aside):
             self._take_back(aside)
 
-    def _put_aside(self, task: Task, threads: Threads) -> None:
-        """Leave ``task`` and a thread for it to another turn."""
+    def _put_aside(self, task: Task, threads: Threads, chosen: bool) -> None:
+        """Leave ``task`` and a thread for it to another turn; ``chosen``: by the policy, to count in its further choices."""
         self._pending.remove_first(task)
-        counts = task.id not in threads.awaited
+        counts = chosen and task.id not in threads.awaited
         if counts:
             threads.await_thread(task, self._placement.run_seconds(task, threads))
-        self._aside.append(_Aside(task, threads, counts, threads.endpoint.served))
+        self._aside.append(_Aside(task, threads, chosen, counts, threads.endpoint.served))
         threads.promised += 1
         self._served(threads)
         self._pool.note(threads)
@@ -139,17 +142,18 @@ class Turns:
             task = self._placement.first_ready()
             if task is None:
                 return
-            self._put_aside(task, self._placement.free_for(task.shape)[0])
+            self._put_aside(task, self._placement.free_for(task.shape)[0], chosen=False)
 
     def _fill_threads(self, now: float, load: "_Load") -> Optional[Child]:
         """Bind tasks to free threads of one child: that of the first task. Others take their turn later, but keep their threads free."""
         child: Optional[Child] = None
-        while child is None or any(threads.free > 0 for threads in child.classes):
+        while child is None or (len(self._aside) < _MOST_ASIDE and any(threads.free > 0 for threads in child.classes)):
             task = self._placement.first_ready()
             if task is None or load.is_too_much(task):
                 break
             try:
-                threads = self._placement.choose(task, now, child)
+                kept = self._kept.pop(task.id, None)
+                threads = kept if kept in self._placement.free_for(task.shape) else self._placement.choose(task, now, child)
             except PolicyError as e:
                 self._hands.fail(task, e)
                 continue
@@ -161,7 +165,7 @@ class Turns:
                 self._pending.remove_first(task)
                 self._bind(task, threads, load)
             else:
-                self._put_aside(task, threads)
+                self._put_aside(task, threads, chosen=True)
         return child
 
     def _wait(self, task: Task, threads: Threads) -> None:
@@ -233,15 +237,21 @@ class Turns:
         self._hands.bind(task, threads)
 
 
+#: Most tasks put aside while one child is filled by the policy: each costs a decision, which is made again for the next request.
+_MOST_ASIDE = 50
+
+
 @dataclass(frozen=True)
 class _Aside:
     """A task that is left to another turn, with a thread for it.
 
-    ``counts``: whether it was entered among those that wait for the thread; ``served``: what it was before, of the endpoint.
+    ``chosen``: by the policy; ``counts``: whether it was entered among those that wait for the thread; ``served``: what it was before, of
+    the endpoint.
     """
 
     task: Task
     threads: Threads
+    chosen: bool
     counts: bool
     served: int
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import uuid
+from fractions import Fraction
 
 import pytest
 import typeguard
@@ -17,6 +18,7 @@ from parsl.executors.globus_compute_multi import (
     GlobusComputeMultiExecutor,
     ThreadClass,
 )
+from parsl.executors.globus_compute_multi.arguments import as_run_time
 from parsl.executors.globus_compute_multi.errors import (
     EndpointConfigurationError,
     ExecutorNotRunning,
@@ -37,6 +39,11 @@ A, B = "4b116d3c-1703-4f8f-9f6f-39921e5864df", "0c1d2a7e-0f1b-4a51-9df1-5d5e6b3a
     ({"id": A, "threads": True}, "threads"),
     ({"id": A, "threads": 2.0}, "threads"),
     ({"id": A, "threads": "8"}, "threads"),
+    ({"id": A, "threads": 1_000_001}, "threads must be .* at most 1000000"),
+    ({"id": A, "threads": 10 ** 400}, "threads must be .* at most 1000000"),
+    ({"id": A, "threads": {1: 4, 10 ** 400: 2}}, "threads: each key.* at most 1000000"),
+    ({"id": A, "threads": {1: 10 ** 400}}, r"threads\[1\] must be .* at most 1000000"),
+    ({"id": A, "cores_per_thread": 10 ** 400}, "cores_per_thread must be .* at most 1000000"),
     ({"id": A, "threads": {1, 2}}, "threads must be"),
     ({"id": A, "threads": {}}, "threads is empty"),
     ({"id": A, "threads": {1: 4, 0: 2}}, "threads: each key"),
@@ -74,8 +81,35 @@ def test_an_endpoint_refuses_what_cannot_be_used(arguments, culprit):
 
 
 def test_what_is_wrong_with_an_endpoint_is_said_with_its_name():
-    with pytest.raises(EndpointConfigurationError, match=r"endpoint delta: threads\[16\] must be a whole number of at least 1, not 0"):
+    with pytest.raises(EndpointConfigurationError, match=r"endpoint delta: threads\[16\] must be a whole number of at least 1 .*, not 0"):
         Endpoint(A, name="delta", threads={16: 0})
+
+
+@pytest.mark.parametrize("whole, real", [("int64", "float64"), ("uint8", "float32"), ("int32", "int32")])
+def test_numbers_may_be_numpys_and_are_kept_as_pythons(whole, real):
+    numpy = pytest.importorskip("numpy")
+    count, number = getattr(numpy, whole)(3), getattr(numpy, real)(2)
+    endpoint = Endpoint(A, threads=count, cores_per_thread=count, startup_seconds=number, cost_per_core_hour=number, speed=number)
+    kept = [endpoint.threads, endpoint.cores_per_thread, endpoint.startup_seconds, endpoint.cost_per_core_hour, endpoint.speed]
+    assert kept == [3, 3, 2.0, 2.0, 2.0] and [type(value) for value in kept] == [int, int, float, float, float]
+    by_cores = Endpoint(A, threads={count: count}).threads
+    assert by_cores == {3: 3} and {type(value) for item in by_cores.items() for value in item} == {int}
+    threads = ThreadClass(count, count)
+    assert threads == ThreadClass(3, 3) and {type(threads.cores), type(threads.count)} == {int}
+
+
+@pytest.mark.parametrize("given, seconds", [
+    (2, 2.0), (0, 0.0), (Fraction(1, 2), 0.5), (1e10, 1e10), (1.1e10, None), (10 ** 400, None), (-0.1, None), (float("nan"), None),
+    (float("inf"), None), (True, None), ("2", None), (None, None), (1j, None)])
+def test_a_run_time_is_a_number_of_seconds_that_can_be_learned_from(given, seconds):
+    assert as_run_time(given) == seconds
+
+
+def test_numpys_true_is_no_number_either():
+    numpy = pytest.importorskip("numpy")
+    for arguments in ({"threads": numpy.True_}, {"cores_per_thread": numpy.True_}, {"speed": numpy.True_}):
+        with pytest.raises(EndpointConfigurationError, match=next(iter(arguments))):
+            Endpoint(A, **arguments)
 
 
 def test_endpoint_ids_are_normalised_and_give_a_name():
@@ -99,6 +133,7 @@ def test_thread_classes_are_what_the_endpoint_says_and_else_the_defaults(endpoin
 @pytest.mark.parametrize("arguments", [
     {"cores": 0, "count": 1}, {"cores": True, "count": 1}, {"cores": 1.0, "count": 1}, {"cores": "1", "count": 1},
     {"count": 0, "cores": 1}, {"count": None, "cores": 1}, {"count": True, "cores": 1},
+    {"cores": 10 ** 400, "count": 1}, {"count": 1_000_001, "cores": 1},
     *({"user_endpoint_config": config, "cores": 1, "count": 1} for config in (
         "workers: 2", ["workers"], {1: "x"}, {"a": {2: "x"}}, {"a": (1, 2)}, {"a": float("nan")}, {"a": {1, 2}}, {"a": object()}, {"a": b"x"})),
 ])
@@ -159,7 +194,8 @@ def test_a_list_of_endpoints_that_makes_no_pool_is_refused(endpoints, culprit):
 
 
 @pytest.mark.parametrize("argument, value", [
-    ("threads_per_endpoint", 0), ("threads_per_endpoint", True), ("cores_per_thread", -1), ("failover_attempts", -1), ("prefetch", -1),
+    ("threads_per_endpoint", 0), ("threads_per_endpoint", True), ("threads_per_endpoint", 10 ** 400), ("prefetch", 10 ** 400),
+    ("cores_per_thread", -1), ("failover_attempts", -1), ("prefetch", -1),
     ("request_limit", (0, 10.0)), ("request_limit", (20, 0.0)), ("request_limit", (20, float("nan"))), ("status_interval", 0),
     ("status_interval", float("inf")), ("runner_id", "x"), ("amqp_port", 0), ("amqp_port", 65536), ("client", "me"),
     ("label", ""), ("label", "a/b"), ("storage_access", [3]),

@@ -4,11 +4,15 @@ from __future__ import annotations
 import pytest
 
 from parsl.executors.globus_compute_multi.scheduling.events import Outcome
+from parsl.executors.globus_compute_multi.scheduling.threads import ClassSpec
 from parsl.tests.test_globus_compute_multi.unit.driver import Driver, spec
 
 pytestmark = pytest.mark.local
 
 HOUR = 3600.0
+
+#: When the tasks of TestStartingAgain.held are late: 5 s of start-up, 3 s of run time with a margin of half of that, and 2 s for the way.
+LATE = 11.5
 
 
 def only(*endpoints):
@@ -129,7 +133,7 @@ class TestStartUp:
         task = d.put()
         d.tick(10.0)
         d.result(f"{task}.1", run_seconds=run_seconds)
-        assert self.start_up(d) == (10.0 if run_seconds is None else 0.0)
+        assert self.start_up(d) == 10.0
 
     def test_it_is_counted_from_the_dispatch_that_was_taken_not_from_one_that_was_rejected(self):
         d = Driver([spec("a")])
@@ -140,6 +144,16 @@ class TestStartUp:
         d.tick(10.0)
         d.result(f"{task}.2", run_seconds=0.0)
         assert self.start_up(d) == 10.0
+
+    def test_nor_from_now_because_a_later_one_was_rejected(self):
+        d = Driver([spec("a", 2)])
+        task = d.put()
+        d.tick(100.0)
+        d.submit()
+        d.reject(d.turn().dispatch_id, 503)
+        d.tick(10.0)
+        d.result(f"{task}.1", run_seconds=0.0)
+        assert self.start_up(d) == 110.0
 
     def test_a_child_that_holds_nothing_since_its_dispatch_was_rejected_is_not_taken_to_start_later_and_later(self):
         d = warm_and_cold(failover_attempts=0)
@@ -164,24 +178,27 @@ class TestStartingAgain:
             d.result(f"{task}.1", run_seconds=100.0)
         return d, held
 
-    def test_a_task_is_started_elsewhere_too_when_the_start_up_lasts_longer_than_known(self):
+    def late(self, d):
+        """When it wants a turn, if it is told the time whenever it asks for that."""
+        while not d.scheduler.wants_turn:
+            assert d.scheduler.wakes_at > d.now
+            d.tick(d.scheduler.wakes_at - d.now)
+        return d.now
+
+    def test_a_task_is_started_elsewhere_too_when_its_result_is_late_after_the_start_up_that_is_known(self):
         d, (task,) = self.held()
-        assert d.turn() is None and d.scheduler.wakes_at == 5.0
-        d.tick(4.9)
-        assert d.turn() is None
-        d.tick(0.1)
+        assert d.turn() is None and self.late(d) == LATE
         assert (d.turn().attempts, d.where(task)) == (((f"{task}.2", task),), ("warm", 1))
         assert [line["attempt"] for line in d.lines if line.get("again")] == [f"{task}.2"]
 
-    def test_where_nothing_is_known_of_the_start_up_it_is_late_when_the_task_itself_could_have_run(self):
+    def test_where_nothing_is_known_of_any_start_up_it_is_late_when_the_task_itself_could_have_run(self):
         d, (task,) = self.held(startup=None)
-        assert d.turn() is None and d.scheduler.wakes_at == 3.0
-        d.tick(3.0)
+        assert d.turn() is None and self.late(d) == LATE - 5.0
         assert d.place() == {task: "warm"}
 
-    def test_and_when_it_has_lasted_as_long_as_the_longest_elsewhere(self):
+    def test_and_where_nothing_is_known_of_this_one_after_the_longest_elsewhere(self):
         d, _ = self.held(startup=None, more=[spec("other", startup_seconds=50.0)])
-        assert d.turn() is None and d.scheduler.wakes_at == 50.0
+        assert d.turn() is None and self.late(d) == 50.0 + LATE - 5.0
 
     def test_not_if_the_user_does_not_want_that(self):
         d, _ = self.held(redispatch=False)
@@ -191,7 +208,7 @@ class TestStartingAgain:
     def test_not_before_the_tasks_that_are_pending(self):
         d, (task,) = self.held(prefetch=0)
         pending = [d.submit(seconds=1.0), d.submit(seconds=1.0)]
-        d.tick(5.0)
+        d.tick(LATE)
         for other in pending:
             assert d.place() == {other: "warm"}
             d.result(f"{other}.1")
@@ -207,9 +224,8 @@ class TestStartingAgain:
         d, (task,) = self.held(more=[spec("other", 1)])
         d.warm("other", runs=1)
         d.put(endpoints=only("warm"))
-        assert d.scheduler.wakes_at is None
-        d.tick(5.0)
-        assert d.turn() is None and d.scheduler.pool["other"].classes[0].free
+        d.tick(LATE)
+        assert d.turn() is None and d.scheduler.wakes_at is None and d.scheduler.pool["other"].classes[0].free
 
     def test_not_on_another_cold_endpoint(self):
         d = Driver([spec("a", startup_seconds=5.0), spec("b")])
@@ -219,7 +235,7 @@ class TestStartingAgain:
 
     def test_the_first_in_order_is_started_first_and_each_once(self):
         d, (first, second) = self.held(cold=2)
-        d.tick(5.0)
+        d.tick(LATE)
         assert d.place() == {first: "warm"}
         d.result(f"{first}.2")
         assert d.place() == {second: "warm"}
@@ -228,7 +244,7 @@ class TestStartingAgain:
 
     def test_all_that_there_are_threads_for_travel_in_one_request(self):
         d, held = self.held(warm=3, cold=2)
-        d.tick(5.0)
+        d.tick(LATE)
         assert [task for _, task in d.turn().attempts] == held
 
     def test_the_first_goes_to_the_fastest_and_those_for_another_endpoint_travel_in_another_request(self):
@@ -239,12 +255,12 @@ class TestStartingAgain:
         for endpoint in ("warm", "fast"):
             d.status(endpoint, True)
             d.warm(endpoint, runs=1)
-        d.tick(5.0)
+        d.tick(LATE)
         assert [(x.endpoint, [task for _, task in x.attempts]) for x in d.turns()] == [("fast", [first]), ("warm", [second])]
 
     def test_a_task_is_not_started_a_third_time_whatever_becomes_free(self):
         d, (task,) = self.held(warm=3)
-        d.tick(5.0)
+        d.tick(LATE)
         assert d.place() == {task: "warm"}
         d.tick(HOUR)
         assert d.turn() is None
@@ -252,7 +268,7 @@ class TestStartingAgain:
     def test_the_first_result_wins_and_the_late_one_is_dropped_and_frees_its_thread(self):
         for winner, loser in ((1, 2), (2, 1)):
             d, (task,) = self.held()
-            d.tick(5.0)
+            d.tick(LATE)
             d.turns()
             d.result(f"{task}.{winner}")
             assert d.resolved[task].attempt_id == f"{task}.{winner}" and d.turn() is None
@@ -262,40 +278,68 @@ class TestStartingAgain:
 
     def test_a_task_that_is_finished_is_not_started_again(self):
         d, (task,) = self.held()
-        d.tick(5.0)
+        d.tick(LATE)
         d.turns()
         d.result(f"{task}.2")
         d.tick(HOUR)
         assert d.turn() is None
 
     def test_nor_one_that_an_attempt_given_up_before_has_finished(self):
-        d = warm_and_cold(startup=5.0)
-        task = d.submit(seconds=1.0)
-        d.reject(d.turn().dispatch_id, None)
+        d = Driver([spec("gone"), spec("cold", startup_seconds=5.0), spec("warm")])
+        d.status("warm", False)
+        task = d.submit(seconds=1.0, endpoints=only("gone", "cold", "warm"))
+        dispatch = d.turn()
+        assert dispatch.endpoint == "gone"
+        d.reject(dispatch.dispatch_id, None)
         assert d.place() == {task: "cold"}
         d.result(f"{task}.1")
+        d.status("warm", True)
+        d.warm("warm", runs=1)
         d.tick(HOUR)
         assert task in d.resolved and d.turn() is None
 
-    def test_a_second_start_that_fails_is_not_repeated_and_the_first_still_counts(self):
-        d, (task,) = self.held()
-        d.tick(5.0)
-        d.turns()
-        d.result(f"{task}.2", Outcome.TASK_FAILED)
+    def test_one_that_fails_is_repeated_as_often_as_other_failures_and_the_first_still_counts(self):
+        d, (task,) = self.held(failover_attempts=2)
+        d.tick(LATE)
+        for attempt in (2, 3):
+            assert d.turn().attempts == ((f"{task}.{attempt}", task),)
+            d.result(f"{task}.{attempt}", Outcome.TASK_FAILED)
+        d.tick(HOUR)
         assert d.turn() is None and not d.failed
         d.result(f"{task}.1")
         assert d.resolved[task].attempt_id == f"{task}.1"
 
-    def test_a_second_start_that_is_rejected_is_not_repeated_either(self):
-        d, (task,) = self.held()
-        d.tick(5.0)
+    def test_not_if_the_user_wants_no_failure_repeated(self):
+        d, (task,) = self.held(failover_attempts=0)
+        d.tick(LATE)
+        d.turns()
+        d.result(f"{task}.2", Outcome.TASK_FAILED)
+        d.tick(HOUR)
+        assert d.turn() is None and not d.failed
+
+    def test_one_that_is_rejected_is_repeated_too(self):
+        d, (task,) = self.held(failover_attempts=2)
+        d.tick(LATE)
         d.reject(d.turn().dispatch_id, 404)
         d.tick(HOUR)
+        d.result(f"{task}.3" if d.place() == {task: "warm"} else f"{task}.1")
+        assert d.resolved[task].attempt_id == f"{task}.3"
+
+    def test_a_task_is_started_on_another_child_of_the_same_endpoint_too(self):
+        two, three = '{"workers":2}', '{"workers":3}'
+        d = Driver([spec("a", [ClassSpec(1, 1, two), ClassSpec(1, 1, three)], speed=1.0, startup_seconds=5.0)])
+        d.result(f"{d.put(config=two)}.1", run_seconds=1.0)
+        busy = d.put(config=two, seconds=100.0)
+        task = d.put(seconds=3.0)
+        d.result(f"{busy}.1", run_seconds=100.0)
         assert d.turn() is None
+        d.tick(LATE)
+        again = d.turn()
+        assert (again.config, again.attempts) == (two, ((f"{task}.2", task),))
 
     def test_when_both_have_failed_the_task_is_tried_again_as_any_other(self):
         d, (task,) = self.held(failover_attempts=2)
-        d.tick(5.0)
+        d.tick(LATE)
         d.turns()
         for attempt in (2, 1):
             d.result(f"{task}.{attempt}", Outcome.TASK_FAILED)
@@ -305,7 +349,7 @@ class TestStartingAgain:
 
     def test_shutdown_fails_it_once(self):
         d, (task,) = self.held()
-        d.tick(5.0)
+        d.tick(LATE)
         d.turns()
         d.shutdown()
         assert set(d.failed) == {task} and d.turn() is None

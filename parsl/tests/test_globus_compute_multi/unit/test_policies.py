@@ -64,7 +64,7 @@ class TestEarliestFinish:
             task = d.submit("app10", seconds=5.0 if given else None)
             assert d.place().get(task) == place
 
-    @pytest.mark.parametrize("caution", [0, -1.0, float("inf"), float("nan")])
+    @pytest.mark.parametrize("caution", [0, -1.0, float("inf"), float("nan"), "2", True, None, 10 ** 400, 1j])
     def test_impossible_caution_is_refused(self, caution):
         with pytest.raises(ValueError, match="caution must be a positive number"):
             EarliestFinish(caution)
@@ -96,10 +96,13 @@ class TestRoundRobin:
         assert [d.where(d.put())[0] for _ in range(4)] == ["a", "b", "b", "b"]
 
     def test_tasks_that_come_at_once_are_spread_alike(self):
-        d = Driver([spec("a", 4), spec("b", 4), spec("c", 4)], policy=RoundRobin())
+        d = Driver([spec("a", 10), spec("b", 10), spec("c", 10)], policy=RoundRobin())
         for _ in range(3):
             d.submit()
         assert Counter(d.place().values()) == {"a": 1, "b": 1, "c": 1}
+        for _ in range(9):
+            d.submit()
+        assert [(x.endpoint, len(x.attempts)) for x in d.turns()] == [("a", 3), ("b", 3), ("c", 3)]
 
 
 class TestRandom:
@@ -122,6 +125,11 @@ class TestRandom:
 
     def test_it_needs_no_seed(self):
         assert set(self.places(None)) <= {"a", "b"}
+
+    @pytest.mark.parametrize("seed", ["1", 1.0, True, [1]])
+    def test_a_seed_that_is_no_whole_number_is_refused(self, seed):
+        with pytest.raises(ValueError, match="seed must be a whole number or None"):
+            Random(seed)
 
 
 class TestCheapest:
@@ -147,7 +155,7 @@ class TestCheapest:
             d.tick(5.0)
             d.result(f"{task}.1", run_seconds=5.0)
 
-    @pytest.mark.parametrize("wait", [-1.0, float("nan")])
+    @pytest.mark.parametrize("wait", [-1.0, float("nan"), "2", True, None, 10 ** 400, 1j])
     def test_an_impossible_wait_is_refused(self, wait):
         with pytest.raises(ValueError, match="wait_seconds must be a number of at least 0"):
             Cheapest(wait)

@@ -27,16 +27,18 @@ def reader():
     ({"core": 1}, "core", ".*".join(sorted(KNOWN_KEYS))),
     ({3: 1}, "3", "cores"),
     *(({"cores": value}, "cores", "at least 1") for value in (0, -1, True, 1.5, "4", None)),
+    *(({"cores": value}, "cores", "at most 1000000") for value in (1_000_001, 10 ** 400)),
     *(({"priority": value}, "priority", "finite number") for value in (float("nan"), float("inf"), "high", None, True, 10 ** 400)),
     *(({"estimated_seconds": value}, "estimated_seconds", "at least 0")
       for value in (float("nan"), float("inf"), -0.1, "3", None, False, 10 ** 400)),
+    ({"estimated_seconds": 1.1e10}, "estimated_seconds", r"at most 1e\+10"),
     *(({"endpoints": value}, "endpoints", r"\['anvil', 'delta'\]")
       for value in ([], (), "", "Delta", ["delta", "gamma"], ["delta", 3], [["delta"]], 3, None, {"delta": 1})),
     *(({"user_endpoint_config": value}, "user_endpoint_config", "as JSON has it")
       for value in (None, "workers", {1: 2}, {"workers": (4,)}, {"workers": float("nan")}, {"workers": object()})),
     *(({"user_endpoint_config": value}, "user_endpoint_config", r"No thread class.*there are \{.queue.: .short., .workers.: 4\}")
       for value in ({"workers": 4}, {**FOUR, "workers": 4.5}, {**FOUR, "more": None})),
-    *(({"num_nodes": value}, "num_nodes", "at least 1") for value in (0, True, "2", 2.0, None)),
+    *(({"num_nodes": value}, "num_nodes", "at least 1") for value in (0, True, "2", 2.0, None, 10 ** 400)),
     ({"num_nodes": 2, "ranks_per_node": 0}, "ranks_per_node", "at least 1"),
     ({"num_nodes": 2, "num_ranks": -4}, "num_ranks", "at least 1"),
     ({"num_nodes": 2, "launcher_options": 3}, "launcher_options", "string"),
@@ -63,6 +65,7 @@ def test_a_specification_that_is_no_dict_is_refused(reader, specification):
     ({"cores": 16, "priority": -1}, Requirement(cores=16, priority=-1.0)),
     ({"estimated_seconds": 0}, Requirement(estimated_seconds=0.0)),
     ({"estimated_seconds": 2.5}, Requirement(estimated_seconds=2.5)),
+    ({"estimated_seconds": 1e10}, Requirement(estimated_seconds=1e10)),
     ({"endpoints": "delta"}, Requirement(endpoints=frozenset({"delta"}))),
     *(({"endpoints": several(["anvil", "delta"])}, Requirement(endpoints=frozenset({"anvil", "delta"})))
       for several in (list, tuple, set, frozenset)),
@@ -78,6 +81,15 @@ def test_what_can_be_used_is_read_and_left_as_it_is(reader, specification, requi
     before = copy.deepcopy(specification)
     assert reader.read(specification) == requirement
     assert specification == before
+
+
+def test_numbers_may_be_numpys_and_are_kept_as_pythons(reader):
+    numpy = pytest.importorskip("numpy")
+    requirement = reader.read({"cores": numpy.int64(4), "priority": numpy.int64(1), "estimated_seconds": numpy.float32(2),
+                               "num_nodes": numpy.int32(3), "num_ranks": numpy.uint8(6)})
+    assert requirement == Requirement(4, 1.0, 2.0, mpi=(("num_nodes", 3), ("num_ranks", 6), ("ranks_per_node", 2)))
+    assert (type(requirement.cores), type(requirement.priority), type(requirement.estimated_seconds)) == (int, float, float)
+    assert {type(value) for _, value in requirement.mpi} == {int}
 
 
 def test_without_thread_classes_that_have_a_configuration_none_can_be_asked_for():
