@@ -74,16 +74,16 @@ _NOTHING_AHEAD = AheadRule(None, 0)
 
 #: Loads for which there is a bound.
 JUDGED = (
-    Load("all pending at first, 100 endpoints, each result brings a request", 100_000, 1, _NOTHING_AHEAD),
-    Load("all pending at first, 100 endpoints, an endpoint's results come together", 100_000, THREADS, _NOTHING_AHEAD),
+    Load("each result brings a request", 100_000, 1, _NOTHING_AHEAD),
+    Load("an endpoint's results come together", 100_000, THREADS, _NOTHING_AHEAD),
 )
 
 #: Loads that are only reported.
 OTHERS = (
-    Load("100 endpoints, default settings, two requests a second", 5_000, None, cpu_seconds=20.0),
-    Load("100 endpoints, default settings, {1: 8, 4: 2} threads, speeds of 1 to 4 to be learned, no request limit", 5_000, THREADS,
+    Load("default settings, two requests a second", 5_000, None, cpu_seconds=20.0),
+    Load("default settings but no request limit, {1: 8, 4: 2} threads, speeds of 1 to 4 learned", 5_000, THREADS,
          threads=((1, 8), (4, 2)), speeds=4, cpu_seconds=20.0),
-    Load("100 endpoints, default settings, each task on the file system of one of them, no request limit", 5_000, THREADS, pinned=True,
+    Load("default settings but no request limit, each task on one endpoint's file system", 5_000, THREADS, pinned=True,
          cpu_seconds=20.0),
 )
 

@@ -10,7 +10,7 @@ from typing import Callable, Iterator, List, Mapping, Sequence, Tuple
 from parsl.executors.globus_compute_multi.scheduling import taskgraph
 from parsl.executors.globus_compute_multi.scheduling.taskgraph import TaskGraph
 from simulation.core import Simulation
-from simulation.core_speed import JUDGED, OTHERS, RUNS, fastest
+from simulation.core_speed import ENDPOINTS, JUDGED, OTHERS, RUNS, fastest
 from simulation.report import Requirement
 from simulation.setups import Setup, make_case, misfit
 from simulation.workflows import Workflow
@@ -36,8 +36,9 @@ def measure(workflows: Sequence[Workflow], setups: Sequence[Setup]) -> Iterator[
         timing = fastest(load)
         total = timing.microseconds
         parts = ", ".join(f"{name} {seconds * 1e6:.1f}" for name, seconds in timing.steps.items())
-        must = [Requirement(f"the core alone, microseconds a task: {load.text}", total, MOST_MICROSECONDS)] if load in JUDGED else []
-        yield f"  {total:6.1f} microseconds a task ({parts}), at most {timing.longest * 1e3:.1f} ms an event: {timing.tasks:,} tasks, {load.text}", must
+        must = [Requirement(f"the core alone, microseconds a task, {load.text}", total, MOST_MICROSECONDS)] if load in JUDGED else []
+        yield (f"  {total:6.1f} microseconds a task ({parts}), longest event {timing.longest * 1e3:.1f} ms: {timing.tasks:,} tasks, "
+               f"{ENDPOINTS} endpoints, {load.text}"), must
     for name, parents in dags(TASKS).items():
         alone, ranked = (rank_seconds(parents, refresh) * 1e6 for refresh in (False, True))
         small = rank_seconds(dags(TASKS // 10)[name], True) * 1e6

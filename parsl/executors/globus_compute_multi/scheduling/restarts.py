@@ -1,6 +1,7 @@
 """Tasks that an endpoint holds which may never start: they are started elsewhere as well, when threads there have nothing else to do."""
 from __future__ import annotations
 
+from itertools import islice
 from typing import Dict, Iterator, Optional, Tuple
 
 from parsl.executors.globus_compute_multi.scheduling.pending import Task
@@ -15,6 +16,9 @@ from parsl.executors.globus_compute_multi.scheduling.threads import (
 #: A result is late when so many times the expected run time have gone by: the mean is all that is known of most.
 _PATIENCE = 1.5
 
+#: How many of a child's tasks are looked at.
+_FIRST_TASKS = 8
+
 #: Seconds that tasks and results travel.
 LATENCY_SECONDS = 2.0
 
@@ -22,8 +26,8 @@ LATENCY_SECONDS = 2.0
 class Restarts:
     """Finds tasks to be started again, once: those on a cold child that is late. The first attempt cannot be cancelled; the first result wins.
 
-    A task is late when its result is: after the start-up, given or learned there, or else the longest one elsewhere, and the time that the
-    task runs there, with a margin.
+    A child is late when it has sent no result after its start-up, given or learned, or else the longest one elsewhere, and the time that the
+    shortest of its first tasks takes there, with a margin.
 
     Parameters
     ----------
@@ -40,9 +44,8 @@ class Restarts:
 
     def asked(self, child: Child, now: float) -> None:
         """Note that ``child`` was given a task."""
-        if child.asked is None:
-            child.asked = now
         if not child.warm:
+            child.asked = now if child.asked is None else child.asked
             self._cold[child] = None
 
     def rejected(self, child: Child) -> None:
@@ -58,35 +61,32 @@ class Restarts:
     def first(self, now: float, child: Optional[Child] = None) -> Optional[Tuple[Task, Tuple[Threads, ...]]]:
         """The first task to be started again at ``now`` (on ``child``, if given), with the free threads for it."""
         best: Optional[Tuple[Task, Tuple[Threads, ...]]] = None
-        for cold, started in self._starts():
-            if now < started:
-                continue
-            for attempt in self._held(cold):
-                if (best is None or attempt.task.order < best[0].order) and now >= self._late_at(attempt, started):
-                    candidates = self._candidates(attempt, child)
-                    if candidates:
-                        best = attempt.task, candidates
+        for cold, late_at in self._late():
+            if now >= late_at:
+                for attempt in self._held(cold):
+                    if best is None or attempt.task.order < best[0].order:
+                        candidates = self._candidates(attempt, child)
+                        if candidates:
+                            best = attempt.task, candidates
         return best
 
     def wakes_at(self, now: float) -> Optional[float]:
-        """When to see next, after ``now``, whether a task is to be started again; None if there is no hurry."""
-        times = []
-        for cold, started in self._starts():
-            if now < started:
-                times.append(started)
-            else:
-                late = ((self._late_at(attempt, started), attempt) for attempt in self._held(cold))
-                times += [time for time, attempt in late if time > now and self._candidates(attempt, None)]
-        return min(times, default=None)
+        """When the next child will be late, after ``now``, if threads are free that could help."""
+        return min((late_at for _, late_at in self._late() if late_at > now), default=None)
 
-    def _starts(self) -> Iterator[Tuple[Child, float]]:
-        """The cold children, and when each should have started; none if no thread is free for its tasks anyway."""
+    def _late(self) -> Iterator[Tuple[Child, float]]:
+        """The cold children, and when each is late; none if no thread is free for its tasks anyway."""
         if self._enabled and self._cold and self._pool.any_free:
             longest = max((e.startup_seconds for e in self._pool if e.startup_seconds is not None), default=0.0)
             for cold in self._cold:
                 assert cold.asked is not None
                 known = cold.endpoint.startup_seconds
-                yield cold, cold.asked + (longest if known is None else known) + LATENCY_SECONDS
+                yield cold, cold.asked + (longest if known is None else known) + _PATIENCE * self._shortest(cold) + LATENCY_SECONDS
+
+    def _shortest(self, cold: Child) -> float:
+        """Run time of the shortest of its first tasks, as it is expected now; a few are enough."""
+        first = islice((attempt for threads in cold.classes for attempt in threads.running.values()), _FIRST_TASKS)
+        return min((self._placement.run_seconds(attempt.task, attempt.threads) for attempt in first), default=0.0)
 
     @staticmethod
     def _held(cold: Child) -> Iterator[Attempt]:
@@ -99,6 +99,3 @@ class Restarts:
         shape = attempt.task.shape._replace(avoid=frozenset())  # where it failed before is better than where it may never run
         return self._placement.free_that_suit(shape, lambda t: (
             t.child.warm and t.child is not attempt.threads.child and (child is None or t.child is child)))
-
-    def _late_at(self, attempt: Attempt, started: float) -> float:
-        return max(started, attempt.began + LATENCY_SECONDS) + _PATIENCE * self._placement.run_seconds(attempt.task, attempt.threads)

@@ -416,9 +416,11 @@ class Scheduler:
             self._statuses.heard(target, event.time)
 
     def _warm(self, child: Child, run_seconds: float) -> None:
-        began = self._now - run_seconds if 0 <= run_seconds < self._now - (child.asked or 0.0) else self._now
+        # an endpoint's clock may have been set back or forth while the task ran
+        asked = self._now if child.asked is None else child.asked
+        began = max(asked, self._now - run_seconds) if run_seconds >= 0 else self._now
         if child.asked is not None:
-            child.endpoint.startup_seconds = max(0.0, began - child.asked)
+            child.endpoint.startup_seconds = began - asked
         child.warm = True
         for threads in child.classes:
             threads.began(began)
@@ -430,9 +432,8 @@ class Scheduler:
         if workers == 0:
             # its batch job has ended, say, and the next waits in the queue; unless that is an old story
             if child.warm and child.endpoint.may_be_offline(self._now):
-                child.warm = False
-                child.asked = self._now if any(threads.running for threads in child.classes) else None
-                if child.asked is not None:
+                child.warm, child.asked = False, None
+                if any(threads.running for threads in child.classes):
                     self._restarts.asked(child, self._now)
                 self.placement.compare_again()
                 self._log(kind="endpoint", endpoint=child.endpoint.name, state="cold")

@@ -127,13 +127,13 @@ class TestStartUp:
             d.result(f"{task}.1", run_seconds=0.0)
         assert self.start_up(d) == 50.0
 
-    @pytest.mark.parametrize("run_seconds", [1e5, None])
-    def test_an_impossible_or_unknown_run_time_does_no_harm(self, run_seconds):
+    @pytest.mark.parametrize("run_seconds, start_up", [(1e5, 0.0), (1.1e10, 10.0), (-1.0, 10.0), (None, 10.0)])
+    def test_an_impossible_or_unknown_run_time_does_no_harm(self, run_seconds, start_up):
         d = Driver([spec("a")])
         task = d.put()
         d.tick(10.0)
         d.result(f"{task}.1", run_seconds=run_seconds)
-        assert self.start_up(d) == 10.0
+        assert self.start_up(d) == start_up
 
     def test_it_is_counted_from_the_dispatch_that_was_taken_not_from_one_that_was_rejected(self):
         d = Driver([spec("a")])
@@ -322,7 +322,8 @@ class TestStartingAgain:
         d.tick(LATE)
         d.reject(d.turn().dispatch_id, 404)
         d.tick(HOUR)
-        d.result(f"{task}.3" if d.place() == {task: "warm"} else f"{task}.1")
+        assert d.place() == {task: "warm"}
+        d.result(f"{task}.3")
         assert d.resolved[task].attempt_id == f"{task}.3"
 
     def test_a_task_is_started_on_another_child_of_the_same_endpoint_too(self):

@@ -27,8 +27,6 @@ def ask():
     answers, paths, messages = queue.SimpleQueue(), [], queue.SimpleQueue()
 
     class Service(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-
         def do_GET(self):
             paths.append(self.path)
             status, body = answers.get()
