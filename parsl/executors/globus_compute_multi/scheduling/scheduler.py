@@ -57,7 +57,7 @@ from parsl.executors.globus_compute_multi.scheduling.queueing import (
     QueueAhead,
 )
 from parsl.executors.globus_compute_multi.scheduling.restarts import Restarts
-from parsl.executors.globus_compute_multi.scheduling.runtimes import RunTimes
+from parsl.executors.globus_compute_multi.scheduling.runtimes import LONGEST, RunTimes
 from parsl.executors.globus_compute_multi.scheduling.statuses import StatusPlan
 from parsl.executors.globus_compute_multi.scheduling.taskgraph import (
     CyclicDependency,
@@ -418,7 +418,7 @@ class Scheduler:
     def _warm(self, child: Child, run_seconds: float) -> None:
         # an endpoint's clock may have been set back or forth while the task ran
         asked = self._now if child.asked is None else child.asked
-        began = max(asked, self._now - run_seconds) if run_seconds >= 0 else self._now
+        began = max(asked, self._now - run_seconds) if 0 <= run_seconds <= LONGEST else self._now
         if child.asked is not None:
             child.endpoint.startup_seconds = began - asked
         child.warm = True
