@@ -33,6 +33,7 @@ from parsl.executors.globus_compute_multi.scheduling.events import (
     Tick,
     TurnGranted,
 )
+from parsl.executors.globus_compute_multi.scheduling.health import Health
 from parsl.executors.globus_compute_multi.scheduling.pending import (
     PendingTasks,
     Shape,
@@ -47,27 +48,19 @@ from parsl.executors.globus_compute_multi.scheduling.policy import (
     EarliestFinish,
     Policy,
 )
-from parsl.executors.globus_compute_multi.scheduling.pool import (
-    EndpointSpec,
-    Pool,
-    PooledEndpoint,
-)
+from parsl.executors.globus_compute_multi.scheduling.pool import EndpointSpec, Pool
 from parsl.executors.globus_compute_multi.scheduling.queueing import (
     AheadRule,
     QueueAhead,
 )
 from parsl.executors.globus_compute_multi.scheduling.restarts import Restarts
-from parsl.executors.globus_compute_multi.scheduling.runtimes import LONGEST, RunTimes
+from parsl.executors.globus_compute_multi.scheduling.runtimes import RunTimes
 from parsl.executors.globus_compute_multi.scheduling.statuses import StatusPlan
 from parsl.executors.globus_compute_multi.scheduling.taskgraph import (
     CyclicDependency,
     TaskGraph,
 )
-from parsl.executors.globus_compute_multi.scheduling.threads import (
-    Attempt,
-    Child,
-    Threads,
-)
+from parsl.executors.globus_compute_multi.scheduling.threads import Attempt, Threads
 from parsl.executors.globus_compute_multi.scheduling.turns import Hands, Turns, Want
 
 
@@ -126,8 +119,8 @@ class Scheduler:
         self._turns = Turns(pool=self.pool, pending=self.pending, placement=self.placement, ahead=self._ahead, restarts=self._restarts,
                             batch_bytes=settings.batch_bytes,
                             hands=Hands(bind=self._start_attempt, wait=self._wait, fail=self._fail_for_policy))
-        self._statuses = StatusPlan(settings.status_interval, settings.status_spacing)
-        self._watching = False
+        self._health = Health(self.pool, self.placement, self._restarts,
+                              StatusPlan(settings.status_interval, settings.status_spacing), self._log)
         self._now = float("-inf")
         self._want = Want.NOTHING
         self._open_dispatches: Dict[int, Tuple[str, ...]] = {}
@@ -238,7 +231,7 @@ class Scheduler:
         if attempt is None:
             self._on_stray_result(event)
             return
-        self._hear(attempt.threads.child, event)
+        self._health.result(attempt.threads.child, event)
         if event.outcome is Outcome.OK and event.run_seconds is not None:
             self.placement.observe(attempt.task, attempt.threads, event.run_seconds)
         self._finish_attempt(attempt, event.outcome, event.message, event.payload, event.info)
@@ -255,23 +248,10 @@ class Scheduler:
         self._resolve(task, event.attempt_id, event.outcome, event.payload)
 
     def _on_status(self, event: StatusReceived) -> None:
-        endpoint = self.pool[event.endpoint]
-        self._statuses.heard((event.endpoint, event.child_id), event.time)
-        fields: Dict[str, Any] = {"child": event.child_id, "online": event.online, "workers": event.workers, "pending": event.pending}
-        self._log(kind="endpoint", endpoint=endpoint.name, state="status", **{k: v for k, v in fields.items() if v is not None})
-        if event.child_id is not None:
-            child = next((c for c in endpoint.children if c.ids and c.ids[-1] == event.child_id), None)
-            if child is not None and event.workers is not None:
-                self._set_workers(child, event.workers)
-        elif event.online is not None and (event.online or endpoint.may_be_offline(event.time)):
-            self._set_online(endpoint, event.online)
+        self._health.status(event)
 
     def _on_tick(self, event: Tick) -> None:
-        if not self._watching:
-            self._watching = True
-            for endpoint in self.pool:
-                self._statuses.watch((endpoint.name, None), event.time)
-        target = None if self.closed else self._statuses.due(event.time)
+        target = None if self.closed else self._health.due(event.time)
         if target is not None:
             self._actions.append(QueryStatus(*target))
 
@@ -390,74 +370,6 @@ class Scheduler:
     def _fail_for_policy(self, task: Task, error: PolicyError) -> None:
         self.pending.remove_first(task)
         self._fail(task, FailureKind.POLICY, str(error))
-
-    # endpoints
-
-    def _hear(self, child: Child, event: ResultReceived) -> None:
-        endpoint = child.endpoint
-        if endpoint.paused_until is not None:
-            self._log(kind="endpoint", endpoint=endpoint.name, state="resumed")
-        away = not endpoint.available
-        endpoint.heard_result(event.time)
-        if away:
-            self._set_online(endpoint, True)
-        self._statuses.heard((endpoint.name, None), event.time)
-        if not child.warm:
-            self._warm(child, event.run_seconds or 0.0)
-        if event.child_id is None:
-            return
-        target = endpoint.name, event.child_id
-        if event.child_id not in child.ids:
-            child.ids.append(event.child_id)
-            self._log(kind="endpoint", endpoint=endpoint.name, state="child", child=event.child_id)
-            # a result is as good as a status, but only a status tells how many workers there are
-            self._statuses.watch(target, event.time if endpoint.count_is_given else float("-inf"))
-        elif endpoint.count_is_given:
-            self._statuses.heard(target, event.time)
-
-    def _warm(self, child: Child, run_seconds: float) -> None:
-        # an endpoint's clock may have been set back or forth while the task ran
-        asked = self._now if child.asked is None else child.asked
-        began = max(asked, self._now - run_seconds) if 0 <= run_seconds <= LONGEST else self._now
-        if child.asked is not None:
-            child.endpoint.startup_seconds = began - asked
-        child.warm = True
-        for threads in child.classes:
-            threads.began(began)
-        self._restarts.warm(child)
-        self.placement.compare_again()
-        self._log(kind="endpoint", endpoint=child.endpoint.name, state="warm")
-
-    def _set_workers(self, child: Child, workers: int) -> None:
-        if workers == 0:
-            # its batch job has ended, say, and the next waits in the queue; unless that is an old story
-            if child.warm and child.endpoint.may_be_offline(self._now):
-                child.warm, child.asked = False, None
-                if any(threads.running for threads in child.classes):
-                    self._restarts.asked(child, self._now)
-                self.placement.compare_again()
-                self._log(kind="endpoint", endpoint=child.endpoint.name, state="cold")
-            return
-        if not child.warm:
-            self._warm(child, 0.0)
-        threads = child.classes[0]
-        if child.endpoint.count_is_given or len(child.classes) > 1 or threads.count == workers:
-            return
-        self._log(kind="endpoint", endpoint=child.endpoint.name, state="threads", thread_class=threads.index, count=workers)
-        for attempt in threads.resize(workers):
-            self._log(kind="attempt", attempt=attempt.id, state="queued_ahead")
-        while True:
-            successor = threads.promote(self._now)
-            if successor is None:
-                break
-            self._log(kind="attempt", attempt=successor.id, state="running")
-        self.pool.note(threads)
-
-    def _set_online(self, endpoint: PooledEndpoint, online: bool) -> None:
-        if endpoint.online != online:
-            endpoint.online = online
-            self._log(kind="endpoint", endpoint=endpoint.name, state="online" if online else "offline")
-        self.pool.note_endpoint(endpoint, self._now)
 
     def _log(self, **fields: Any) -> None:
         self._actions.append(Log(self._now, fields))
