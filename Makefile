@@ -107,6 +107,7 @@ test-upstream: fork ## Parsl's own test suite on its executors for threads and f
 test: ## lint and all tests, stopping at the first group that fails
 	@$(MAKE) --no-print-directory lint
 	@$(MAKE) --no-print-directory test-unit
+	@$(MAKE) --no-print-directory test-upstream
 	@$(MAKE) --no-print-directory test-integration
 	@$(MAKE) --no-print-directory test-parsl
 

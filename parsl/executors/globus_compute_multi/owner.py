@@ -137,17 +137,17 @@ class Owner:
         self._thread.join(timeout)
         if not self._thread.is_alive():
             return True
-        # a policy of the user's that does not return, say: nobody else will fail its tasks
+        # a policy of the user's that does not return, say: nobody else will fail its tasks. Should it return after all, it finds none.
+        for message in self._left_over():
+            if isinstance(message, NewTask):
+                self._ledger[message.task_id] = message
         for task_id in list(self._ledger):
-            self._fail_abandoned(task_id)
+            task = self._ledger.pop(task_id, None)
+            if task is not None:
+                why = f"{task.name}: the executor was shut down while its scheduler was busy, perhaps in the policy"
+                self._resolver.fail(task.future, TaskNotCompleted(why), task.name)
         self._resolver.finish()
         return False
-
-    def _fail_abandoned(self, task_id: int) -> None:
-        task = self._ledger.pop(task_id, None)
-        if task is not None:
-            self._resolver.fail(task.future, TaskNotCompleted(f"{task.name}: the executor was shut down while its scheduler was busy, perhaps "
-                                                              "in the policy"), task.name)
 
     def _run(self) -> None:
         try:
@@ -195,10 +195,16 @@ class Owner:
 
     def _left_over(self) -> Iterator[OwnerMessage]:
         """All that was posted and not taken, when nothing is posted any more."""
-        while self._batch:
-            yield self._batch.popleft()
-        while not self._inbox.empty():
-            yield self._inbox.get()
+        while True:
+            try:
+                yield self._batch.popleft()
+            except IndexError:
+                break
+        while True:
+            try:
+                yield self._inbox.get_nowait()
+            except queue.Empty:
+                return
 
     def _patience(self) -> float:
         """Seconds until there is something to do if no message comes."""
@@ -257,6 +263,8 @@ class Owner:
         if isinstance(action, Log):
             self._run_log.write(action.time, action.fields)
         elif isinstance(action, Dispatch):
+            if not all(task_id in self._ledger for _, task_id in action.attempts):
+                return  # shutdown could not wait
             self._under_way += 1
             tasks = tuple((attempt_id, self._ledger[task_id].packed) for attempt_id, task_id in action.attempts)
             self._dispatcher.send(Submission(action.dispatch_id, self._endpoint_ids[action.endpoint], tasks,

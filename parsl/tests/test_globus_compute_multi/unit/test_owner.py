@@ -23,6 +23,7 @@ from parsl.executors.globus_compute_multi.compute.result_stream import (
     connection_parameters,
 )
 from parsl.executors.globus_compute_multi.errors import (
+    PolicyFailed,
     SchedulerCrashed,
     TaskNotCompleted,
 )
@@ -32,6 +33,7 @@ from parsl.executors.globus_compute_multi.owner import Owner
 from parsl.executors.globus_compute_multi.resolver import Resolver
 from parsl.executors.globus_compute_multi.resources import Requirement
 from parsl.executors.globus_compute_multi.scheduling.events import TaskSubmitted
+from parsl.executors.globus_compute_multi.scheduling.policy import Policy
 from parsl.executors.globus_compute_multi.scheduling.queueing import AheadRule
 from parsl.executors.globus_compute_multi.scheduling.scheduler import (
     Scheduler,
@@ -96,6 +98,71 @@ def test_shutdown_does_not_wait_behind_what_was_posted_before_it_and_loses_nothi
     deadline = time.monotonic() + 30
     for future in futures:
         assert isinstance(future.exception(deadline - time.monotonic()), TaskNotCompleted)
+
+
+class Ready:
+    """Has always room for a submission, and never answers."""
+
+    def capacity(self, under_way):
+        return True
+
+    def send(self, submission):
+        pass
+
+
+class Exits(Policy):
+    def choose(self, task, candidates, outlook):
+        raise SystemExit("the user's own")
+
+
+class Sleeps(Policy):
+    asked = threading.Event()
+    go_on = threading.Event()
+
+    def choose(self, task, candidates, outlook):
+        self.asked.set()
+        self.go_on.wait(60)
+        return candidates[0]
+
+
+@pytest.fixture
+def with_policy(tmp_path):
+    """Makes owners that can dispatch to two endpoints, as the policy says."""
+    def make(policy):
+        resolver, log = Resolver(), RunLog(tmp_path / "run.jsonl")
+        owner = Owner(scheduler=Scheduler([spec("a"), spec("b")], Settings(AheadRule(None), None), policy), matcher=Matcher("s"),
+                      governor=Governor(None, 1.0), resolver=resolver, run_log=log, endpoint_ids={"a": "id", "b": "id"},
+                      ran_on=lambda node, endpoint: None)
+        log.start()
+        resolver.start()
+        owner.start(Ready(), None)
+        ends.append((owner, resolver, log))
+        return owner
+
+    ends = []
+    yield make
+    for owner, resolver, log in ends:
+        owner.shut_down(10)
+        assert resolver.join(10) and log.stop(10)
+
+
+def test_a_policy_that_raises_system_exit_fails_its_task_and_the_executor_lives_on(with_policy):
+    owner = with_policy(Exits())
+    for task_id in (1, 2):
+        error = post(owner, task_id).exception(10)
+        assert isinstance(error, PolicyFailed) and "the user's own" in str(error)
+
+
+def test_shutdown_fails_the_tasks_though_a_policy_does_not_return(with_policy):
+    owner = with_policy(Sleeps())
+    try:
+        futures = [post(owner, task_id) for task_id in (1, 2)]
+        assert Sleeps.asked.wait(10)
+        assert not owner.shut_down(0.2)
+        for future in futures:
+            assert isinstance(future.exception(10), TaskNotCompleted)
+    finally:
+        Sleeps.go_on.set()
 
 
 def test_a_permit_of_a_submission_that_shutdown_overtakes_goes_back():
