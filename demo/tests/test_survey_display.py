@@ -28,13 +28,14 @@ from survey_display import (
 )
 
 HEADER = {"t": 0.0, "kind": "log", "log": "globus_compute_multi", "schema": 1, "endpoints": [
-    {"endpoint": "alpha", "threads": 1, "cores": 1}, {"endpoint": "beta", "threads": 3, "cores": 1}]}
+    {"endpoint": "alpha", "threads": [{"cores": 1, "count": 1}]}, {"endpoint": "beta", "threads": [{"cores": 1, "count": 3}]}]}
 
 
 def task_lines(task: int, endpoint: str, seconds: float, outcome: str = "ok") -> list[dict[str, Any]]:
     return [
         {"t": 1.0, "kind": "task", "task": task, "state": "pending"},
-        {"t": 1.0, "kind": "attempt", "attempt": f"{task}.1", "state": "running", "task": task, "endpoint": endpoint},
+        {"t": 1.0, "kind": "attempt", "attempt": f"{task}.1", "state": "running", "task": task, "endpoint": endpoint,
+         "thread_class": 0},
         {"t": 2.0, "kind": "attempt", "attempt": f"{task}.1", "state": "finished", "outcome": outcome, "started": 1.0, "finished": 1 + seconds},
         {"t": 2.0, "kind": "task", "task": task, "state": "done" if outcome == "ok" else "failed"},
     ]
