@@ -60,16 +60,14 @@ class Placement:
 
     # estimates
 
-    def task_seconds(self, task: Task) -> float:
-        """Expected run time of ``task`` on an endpoint of speed 1."""
-        if task.seconds is not None:
-            return task.seconds
-        mean = self._runtimes.mean(task.app)
+    def app_seconds(self, app: str) -> float:
+        """Expected run time of a task of ``app`` on an endpoint of speed 1."""
+        mean = self._runtimes.mean(app)
         return mean if mean is not None else self._runtimes.typical()
 
     def run_seconds(self, task: Task, threads: Threads) -> float:
         """Expected run time of ``task`` on ``threads``."""
-        return self.task_seconds(task) * self._runtimes.factor(threads.endpoint.name)
+        return (self.app_seconds(task.app) if task.seconds is None else task.seconds) * self._runtimes.factor(threads.endpoint.name)
 
     def observe(self, task: Task, threads: Threads, seconds: float) -> None:
         """Learn from a task that ran for ``seconds`` on ``threads``, unless that cannot be (an endpoint's clock was set back, say)."""

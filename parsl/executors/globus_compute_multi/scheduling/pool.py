@@ -161,6 +161,7 @@ class Pool:
         (self._paused.add if paused else self._paused.discard)(endpoint)
         endpoint.available = endpoint.online and not paused
         (self._away.discard if endpoint.available else self._away.add)(endpoint)
+        self.version += 1  # even if it has no free threads: a task may avoid others only as long as it is there
         for threads in endpoint.classes:
             self.note(threads)
 

@@ -20,7 +20,7 @@ _PATIENCE = 1.5
 _FIRST_TASKS = 8
 
 #: Seconds that tasks and results travel.
-LATENCY_SECONDS = 2.0
+_LATENCY_SECONDS = 2.0
 
 
 class Restarts:
@@ -81,7 +81,7 @@ class Restarts:
             for cold in self._cold:
                 assert cold.asked is not None
                 known = cold.endpoint.startup_seconds
-                yield cold, cold.asked + (longest if known is None else known) + _PATIENCE * self._shortest(cold) + LATENCY_SECONDS
+                yield cold, cold.asked + (longest if known is None else known) + _PATIENCE * self._shortest(cold) + _LATENCY_SECONDS
 
     def _shortest(self, cold: Child) -> float:
         """Run time of the shortest of its first tasks, as it is expected now; a few are enough."""

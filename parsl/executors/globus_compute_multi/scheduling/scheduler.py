@@ -276,7 +276,7 @@ class Scheduler:
         for task in self.placement.end_waits(event.time):
             changed = True
             self._log(kind="task", task=task.id, state="pending", after="wait")
-        if len(self.graph) > 0 and self.graph.refresh(self._app_seconds, event.time):
+        if len(self.graph) > 0 and self.graph.refresh(self.placement.app_seconds, event.time):
             changed = True
             self.pending.reorder(self._rank)
         if not changed:
@@ -293,10 +293,6 @@ class Scheduler:
 
     def _rank(self, task: Task) -> float:
         return self.graph.rank(task.node, 0.0)
-
-    def _app_seconds(self, app: str) -> float:
-        mean = self._runtimes.mean(app)
-        return mean if mean is not None else self._runtimes.typical()
 
     def _start_attempt(self, task: Task, threads: Threads) -> None:
         task.tries += 1

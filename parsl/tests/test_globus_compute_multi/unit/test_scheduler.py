@@ -228,6 +228,18 @@ class TestFailures:
         d.result("1.2")
         assert task in d.resolved
 
+    def test_it_is_tried_again_on_the_same_endpoint_when_the_busy_other_one_goes_away(self):
+        d = Driver([spec("a", 1), spec("b", 1)], prefetch=0)
+        other, task = (d.submit(endpoints=frozenset({name})) for name in "ba")
+        assert d.place() == {other: "b", task: "a"}
+        again = d.submit()
+        d.result(f"{task}.1")
+        assert d.place() == {again: "a"}
+        d.result(f"{again}.1", Outcome.TASK_FAILED)
+        assert d.turn() is None  # it waits for the other one
+        d.status("b", False)
+        assert d.place() == {again: "a"}
+
     def test_it_is_tried_again_on_the_same_endpoint_if_there_is_no_other(self):
         d = one()
         d.submit()
