@@ -34,6 +34,7 @@ from parsl.executors.globus_compute_multi.errors import (
     ExecutorNotRunning,
     TaskTooLarge,
 )
+from parsl.executors.globus_compute_multi.monitoring import ResultRadio, check_radio
 from parsl.executors.globus_compute_multi.resources import SpecificationReader
 from parsl.executors.globus_compute_multi.scheduling.policy import (
     EarliestFinish,
@@ -147,7 +148,7 @@ class GlobusComputeMultiExecutor(ParslExecutor, RepresentationMixin):
         Staging providers. Default: those of Parsl's that transfer a file within the task that needs it, since a task of its own for
         that could run on another endpoint.
     remote_monitoring_radio : RadioConfig, optional
-        How tasks send their monitoring data.
+        How tasks send their monitoring data. Default: with their results.
 
     Raises
     ------
@@ -212,7 +213,7 @@ class GlobusComputeMultiExecutor(ParslExecutor, RepresentationMixin):
                 raise EndpointConfigurationError(f"storage_access must be a list of staging providers, and {provider!r} is none")
         self.storage_access: List[Any] = storage_access if storage_access is not None else [
             NoOpFileStaging(), FTPInTaskStaging(), HTTPInTaskStaging(), ZipFileStaging()]
-        self.remote_monitoring_radio = remote_monitoring_radio
+        self.remote_monitoring_radio = ResultRadio() if remote_monitoring_radio is None else check_radio(remote_monitoring_radio)
 
         self._lock = threading.Lock()
         self._state = "not started"  # then "starting", "running", "shut down"
@@ -348,7 +349,7 @@ class GlobusComputeMultiExecutor(ParslExecutor, RepresentationMixin):
         self._governor = governor
         self._stopping = threading.Event()
         self._run_log = RunLog(path)
-        self._resolver = Resolver()
+        self._resolver = Resolver(self.monitoring_messages.put if self.monitoring_messages is not None else None)
         self._owner = Owner(scheduler=Scheduler(specs, settings, self.policy), matcher=Matcher(session), governor=governor,
                             resolver=self._resolver, run_log=self._run_log, endpoint_ids=endpoint_ids,
                             ran_on=lambda node, endpoint: self._workflow.ran_in(node, self._filesystems[endpoint], endpoint))

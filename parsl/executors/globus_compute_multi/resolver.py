@@ -5,14 +5,16 @@ import logging
 import queue
 import threading
 from concurrent.futures import Future
-from typing import Any, List, Optional, Tuple, Union
+from typing import Any, Callable, List, Optional, Tuple, Union
 
 from parsl.executors.globus_compute_multi.compute.envelope import ResultMessage
 from parsl.executors.globus_compute_multi.errors import (
     ResultNotReadable,
     ResultTooLarge,
 )
+from parsl.executors.globus_compute_multi.monitoring import unpack_messages
 from parsl.executors.globus_compute_multi.scheduling.events import Outcome
+from parsl.monitoring.types import TaggedMonitoringMessage
 from parsl.serialize import deserialize
 
 logger = logging.getLogger(__name__)
@@ -26,9 +28,15 @@ class Resolver:
 
     Completing a future runs the DataFlowKernel's retry handler, checkpoints and the user's callbacks, and unpickling runs code of the
     user's too. Neither may hold up the scheduler or the result stream.
+
+    Parameters
+    ----------
+    monitor : callable, optional
+        Takes the monitoring messages that come with results, one by one, before the future is completed. Default: they are dropped.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, monitor: Optional[Callable[[TaggedMonitoringMessage], None]] = None) -> None:
+        self._monitor = monitor
         self._jobs: "queue.SimpleQueue[Optional[Tuple[Future[Any], Union[ResultMessage, Exception], str]]]" = queue.SimpleQueue()
         self._threads: List[threading.Thread] = []
         self._current = ""
@@ -86,7 +94,7 @@ class Resolver:
                 self._jobs.put(None)  # for the threads that take over from one another
                 return
             future, result, self._current = job
-            value, error = _unpack(result, self._current) if isinstance(result, ResultMessage) else (None, result)
+            value, error = self._open(result) if isinstance(result, ResultMessage) else (None, result)
             try:
                 if error is None:
                     future.set_result(value)
@@ -96,6 +104,15 @@ class Resolver:
                 logger.exception("A callback on the future of %s ended with an error", self._current)
             self._completed += 1
             del job, future, result, value, error  # hold nothing of the user's while waiting
+
+    def _open(self, message: ResultMessage) -> Tuple[Any, Optional[BaseException]]:
+        if message.monitoring is not None and self._monitor is not None:
+            try:
+                for sent in unpack_messages(message.monitoring):
+                    self._monitor(sent)
+            except Exception:  # the value is what matters
+                logger.exception("The monitoring messages of %s are lost", self._current)
+        return _unpack(message, self._current)
 
 
 def _unpack(message: ResultMessage, name: str) -> Tuple[Any, Optional[BaseException]]:

@@ -68,6 +68,8 @@ class ResultMessage:
         Endpoint ID of the child process that ran it.
     info : tuple of (str, object)
         Times, host and versions, for the log.
+    monitoring : bytes or None
+        What the task sent over ``ResultRadio``; see :func:`monitoring.unpack_messages`.
     """
 
     task_uuid: str
@@ -79,6 +81,7 @@ class ResultMessage:
     run_seconds: Optional[float]
     child_id: Optional[str]
     info: Tuple[Tuple[str, Any], ...]
+    monitoring: Optional[bytes] = None
 
 
 def decode_result(body: bytes) -> ResultMessage:
@@ -115,7 +118,7 @@ def decode_result(body: bytes) -> ResultMessage:
         envelope = json.loads(message.data[len(JSONData.identifier):])
         session, attempt_id = _ATTEMPT.fullmatch(envelope["attempt"]).groups()  # type: ignore[union-attr]
         outcome = Outcome(envelope["outcome"])
-        value = None if envelope["value"] is None else base64.b64decode(envelope["value"])
+        value, monitoring = (None if envelope[key] is None else base64.b64decode(envelope[key]) for key in ("value", "monitoring"))
         started, finished = envelope["started"], envelope["finished"]
         run_seconds = None if started is None or finished is None else float(finished) - float(started)
         about.update({key: envelope[key] for key in ("started", "finished", "host", "python", "parsl", "dill", "error")})
@@ -124,7 +127,7 @@ def decode_result(body: bytes) -> ResultMessage:
         reason = f"the endpoint's answer is not what our runner returns ({type(e).__name__}: {e})"
         return _without_envelope(Outcome.UNREADABLE, reason, about, common)
     return ResultMessage(session=session, attempt_id=attempt_id, outcome=outcome, value=value, message=text, run_seconds=run_seconds,
-                         info=_known(about), **common)
+                         info=_known(about), monitoring=monitoring, **common)
 
 
 def _without_envelope(outcome: Outcome, message: str, about: Dict[str, Any], common: Dict[str, Any]) -> ResultMessage:

@@ -22,12 +22,19 @@ def globus_compute_multi_runner(attempt: str, packed: str, limit: int) -> dict:
     dict
         The envelope, JSON-compatible: ``attempt``; ``outcome``; ``value``, the packed value or exception in base64; ``error``, the name
         of the exception's type, and ``message``, what went wrong, as text; ``started`` and ``finished``, seconds of the endpoint's clock
-        around the function's run; ``host``, ``python``, ``parsl`` and ``dill``, where it ran.
+        around the function's run; ``host``, ``python``, ``parsl`` and ``dill``, where it ran; ``monitoring``, what the task sent over
+        ``ResultRadio`` (see ``monitoring.unpack_messages``) in base64, or None.
     """
     import base64
+    import os
+    import pickle
     import platform
+    import shutil
     import socket
+    import tempfile
+    import threading
     import time
+    import zlib
 
     def describe(error):  # type: ignore[no-untyped-def]
         try:
@@ -35,9 +42,25 @@ def globus_compute_multi_runner(attempt: str, packed: str, limit: int) -> dict:
         except Exception:
             return type(error).__name__  # an exception whose text cannot be had is still that exception
 
+    def collect(folder, room):  # type: ignore[no-untyped-def]
+        """What Parsl's radio for file systems has left, in at most ``room`` characters; if need be, not all between first and last."""
+        paths = [entry.path for entry in os.scandir(os.path.join(folder, "monitor-fs-radio", "new"))]
+        messages = []
+        for path in sorted(paths, key=lambda path: os.stat(path).st_mtime_ns):
+            with open(path, "rb") as file:
+                messages.append(file.read())
+        while messages:
+            text = base64.b64encode(zlib.compress(pickle.dumps(messages))).decode("ascii")
+            if len(text) <= room:
+                return text
+            messages = messages[:-1:2] + messages[-1:] if len(messages) > 2 else []
+        return None
+
     envelope: dict = {"attempt": attempt, "outcome": "not_unpacked", "value": None, "error": None, "message": "",
                       "started": None, "finished": None,
-                      "host": socket.gethostname(), "python": platform.python_version(), "parsl": "none", "dill": "none"}
+                      "host": socket.gethostname(), "python": platform.python_version(), "parsl": "none", "dill": "none",
+                      "monitoring": None}
+    monitoring_folder = None
 
     try:
         import dill
@@ -47,9 +70,17 @@ def globus_compute_multi_runner(attempt: str, packed: str, limit: int) -> dict:
         from parsl.serialize import serialize, unpack_apply_message
         envelope["dill"] = dill.__version__
         envelope["parsl"] = parsl.version.VERSION
-        function, args, kwargs = unpack_apply_message(base64.b64decode(packed))
+        payload = base64.b64decode(packed)
+        if b"globus_compute_multi_radio" in payload:
+            from parsl.monitoring.radios.filesystem import FilesystemRadio
+            radio = FilesystemRadio()
+            radio.run_dir = monitoring_folder = tempfile.mkdtemp(prefix="parsl-monitoring-")
+            threading.current_thread().globus_compute_multi_radio = radio  # type: ignore[attr-defined]
+        function, args, kwargs = unpack_apply_message(payload)
     except Exception as error:
         envelope["message"] = describe(error)
+        if monitoring_folder is not None:
+            shutil.rmtree(monitoring_folder, ignore_errors=True)
         return envelope
 
     envelope["started"] = time.time()
@@ -60,14 +91,15 @@ def globus_compute_multi_runner(attempt: str, packed: str, limit: int) -> dict:
         if failed:
             envelope["error"] = value.e_type.__name__
             envelope["message"] = describe(value.e_value)
-    except (Exception, SystemExit) as error:
+    except (Exception, SystemExit) as raised:
+        failure: BaseException = raised
         # SystemExit would take the endpoint's worker down with it, and on the client's side whatever thread looks at the result
-        if isinstance(error, SystemExit):
-            error = RuntimeError("the app called sys.exit(%r)" % (error.code,)).with_traceback(error.__traceback__)
-        value = RemoteExceptionWrapper(type(error), error, error.__traceback__)
+        if isinstance(raised, SystemExit):
+            failure = RuntimeError("the app called sys.exit(%r)" % (raised.code,)).with_traceback(raised.__traceback__)
+        value = RemoteExceptionWrapper(type(failure), failure, failure.__traceback__)
         envelope["outcome"] = "raised"
-        envelope["error"] = type(error).__name__
-        envelope["message"] = describe(error)
+        envelope["error"] = type(failure).__name__
+        envelope["message"] = describe(failure)
     envelope["finished"] = time.time()
 
     try:
@@ -84,4 +116,11 @@ def globus_compute_multi_runner(attempt: str, packed: str, limit: int) -> dict:
         envelope["message"] = "the value or exception of the app takes %d bytes on the wire, and Globus Compute accepts %d" % (len(text), limit)
     else:
         envelope["value"] = text
+
+    if monitoring_folder is not None:
+        try:
+            envelope["monitoring"] = collect(monitoring_folder, min(1000000, limit - len(envelope["value"] or "")))
+        except OSError as loss:
+            envelope["message"] = envelope["message"] or "monitoring messages were lost: %s" % describe(loss)
+        shutil.rmtree(monitoring_folder, ignore_errors=True)
     return envelope

@@ -59,7 +59,7 @@ def faults(compute):
 def make_executor(compute, tmp_path):
     """Makes executors on the pool of three endpoints, with logs under ``tmp_path``."""
     def make(**arguments):
-        arguments.setdefault("endpoints", [Endpoint(id, name=name, threads=THREADS[name]) for name, id in compute.endpoint_ids.items()])
+        arguments.setdefault("endpoints", [Endpoint(compute.endpoint_ids[name], name=name, threads=threads) for name, threads in THREADS.items()])
         label = arguments.setdefault("label", "multi")
         arguments.setdefault("log_file", str(tmp_path / f"{label}.jsonl"))
         return GlobusComputeMultiExecutor(**{"client": compute.client(), "request_limit": None, **arguments})

@@ -1,0 +1,98 @@
+"""Parsl's monitoring over many sites: what a task has to say comes back with its result."""
+from __future__ import annotations
+
+import pickle
+import threading
+import zlib
+from multiprocessing.queues import Queue
+from typing import Any, Callable, List, Tuple
+
+from parsl.executors.globus_compute_multi.errors import EndpointConfigurationError
+from parsl.monitoring.radios.base import (
+    MonitoringRadioReceiver,
+    MonitoringRadioSender,
+    RadioConfig,
+)
+from parsl.monitoring.radios.htex import HTEXRadio
+from parsl.monitoring.radios.multiprocessing import MultiprocessingQueueRadio
+from parsl.monitoring.types import TaggedMonitoringMessage
+from parsl.utils import RepresentationMixin
+
+#: The runner puts an attempt's radio there, as an attribute of the thread that unpacks and runs the task (see ``compute/runner.py``).
+RADIO_ATTRIBUTE = "globus_compute_multi_radio"
+
+
+class ResultRadio(RadioConfig, RepresentationMixin):
+    """Sends the monitoring messages of a task with its result, so they reach the database from wherever results come.
+
+    Nothing must be reachable from the endpoint: no port of the submitting machine, no shared file system. In return the messages
+    arrive when the task has ended. For messages while it runs use one of Parsl's other radios, where endpoints can reach it.
+
+    On the endpoint this is a radio of a stock Parsl, which writes to a folder of the attempt's own; the runner returns what is there.
+    """
+
+    def create_receiver(self, *, run_dir: str, resource_msgs: "Queue[TaggedMonitoringMessage]") -> MonitoringRadioReceiver:
+        """Return a receiver with nothing to do: the executor takes the messages out of the results."""
+        return _ReceivedWithResults()
+
+    def create_sender(self) -> MonitoringRadioSender:
+        """Not to be called: on an endpoint, another radio is in this one's place.
+
+        Raises
+        ------
+        RuntimeError
+            Always.
+        """
+        raise RuntimeError("ResultRadio sends from tasks of GlobusComputeMultiExecutor only")
+
+    def __reduce__(self) -> Tuple[Callable[..., Any], Tuple[Any, ...]]:
+        return getattr, (_CurrentThread(), RADIO_ATTRIBUTE)
+
+
+class _CurrentThread:
+    """Unpickles to the thread that unpickles it."""
+
+    def __reduce__(self) -> Tuple[Callable[..., Any], Tuple[Any, ...]]:
+        return threading.current_thread, ()
+
+
+class _ReceivedWithResults(MonitoringRadioReceiver):
+
+    def shutdown(self) -> None:
+        pass
+
+
+def check_radio(radio: RadioConfig) -> RadioConfig:
+    """Refuse a radio that cannot reach anything from an endpoint.
+
+    Raises
+    ------
+    EndpointConfigurationError
+        Naming it, and what can be used.
+    """
+    if isinstance(radio, (HTEXRadio, MultiprocessingQueueRadio)):
+        raise EndpointConfigurationError(
+            f"remote_monitoring_radio cannot be {type(radio).__name__}, which works within one machine or one HighThroughputExecutor. "
+            "Leave it out (messages come with the results), or use UDPRadio or FilesystemRadio if all endpoints can reach its port or folder.")
+    return radio
+
+
+def unpack_messages(packed: bytes) -> List[TaggedMonitoringMessage]:
+    """Monitoring messages as the runner packs them.
+
+    Parameters
+    ----------
+    packed : bytes
+        A list of pickled messages, pickled and compressed by zlib.
+
+    Returns
+    -------
+    list
+        In the order in which they were sent.
+
+    Raises
+    ------
+    Exception
+        Whatever reading or unpickling them raises.
+    """
+    return [pickle.loads(message) for message in pickle.loads(zlib.decompress(packed))]
