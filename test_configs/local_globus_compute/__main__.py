@@ -36,7 +36,7 @@ Ctrl-C ends everything and removes all files.
 def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     """Read the command line; `endpoint` becomes a list of LocalEndpoint."""
     parser = argparse.ArgumentParser(
-        prog="python -m local_globus_compute", description=DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog=f"python -m {__package__}", description=DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument(
         "--endpoint", action="append", metavar="NAME:WORKERS", help="an endpoint and how many tasks it runs at once; give it several times "

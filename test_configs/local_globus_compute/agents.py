@@ -35,8 +35,7 @@ def find_agent_program(python: str | os.PathLike[str] | None) -> Path:
     LocalComputeError
         When there is no agent beside it.
     """
-    default = Path(__file__).resolve().parents[2] / ".venv-agents" / "bin" / "python"
-    chosen = Path(python or os.environ.get("LOCAL_GC_AGENT_PYTHON") or default)
+    chosen = Path(python or os.environ.get("LOCAL_GC_AGENT_PYTHON") or _default_python())
     program = Path(os.path.abspath(chosen)).parent / AGENT_PROGRAM  # not resolved: a virtual environment's python is a link
     if not os.access(program, os.X_OK):
         raise LocalComputeError(
@@ -44,6 +43,12 @@ def find_agent_program(python: str | os.PathLike[str] | None) -> Path:
             "environment that has it, by agent_python= or LOCAL_GC_AGENT_PYTHON."
         )
     return program
+
+
+def _default_python() -> Path:
+    # The nearest one above us, since this package may lie anywhere in the repository.
+    places = [folder / ".venv-agents" / "bin" / "python" for folder in Path(__file__).resolve().parents]
+    return next((place for place in places if place.exists()), Path(".venv-agents/bin/python"))
 
 
 @dataclass(frozen=True)

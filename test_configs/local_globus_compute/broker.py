@@ -18,10 +18,9 @@ from local_globus_compute.processes import end, spawn, wait_until
 
 DEBIAN_PROGRAMS = Path("/usr/lib/rabbitmq/bin")  # those in /usr/sbin are wrappers that insist on another user
 
-THREE_WAYS = """Globus Compute on localhost needs RabbitMQ; give it one in any of these ways:
+TWO_WAYS = """Globus Compute on localhost needs RabbitMQ; give it one in either of these ways:
   1. install it where it is found (apt install rabbitmq-server, or any installation with its sbin on PATH); no service needs to run;
-  2. set RABBITMQ_URL=amqp://user:password@host:port/vhost to use a broker that runs already;
-  3. run "make rabbitmq" in the repository (Debian and Ubuntu, as root or with sudo)."""
+  2. set RABBITMQ_URL=amqp://user:password@host:port/vhost to use a broker that runs already."""
 
 
 def find_rabbitmq_server() -> Path:
@@ -30,7 +29,7 @@ def find_rabbitmq_server() -> Path:
     Raises
     ------
     LocalComputeError
-        When there is none, with the three ways to get one.
+        When there is none, with the ways to get one.
     """
     found = shutil.which("rabbitmq-server")
     # Debian's wrapper resolves to a file beside the real program.
@@ -38,7 +37,7 @@ def find_rabbitmq_server() -> Path:
     for folder in folders:
         if os.access(folder / "rabbitmq-server", os.X_OK):
             return folder / "rabbitmq-server"
-    raise LocalComputeError(f"rabbitmq-server was found neither on PATH nor in {DEBIAN_PROGRAMS}.\n{THREE_WAYS}")
+    raise LocalComputeError(f"rabbitmq-server was found neither on PATH nor in {DEBIAN_PROGRAMS}.\n{TWO_WAYS}")
 
 
 def free_port() -> int:
@@ -185,7 +184,7 @@ class GivenBroker:
     def wait(self, timeout: float = 10.0) -> None:
         """Make sure that it is there; raises LocalComputeError when it does not accept connections within `timeout` seconds."""
         if not wait_until(lambda: _accepts(self._port, self._host), timeout):
-            raise LocalComputeError(f"The RabbitMQ URL names {self._host}:{self._port}, which accepts no connections.\n{THREE_WAYS}")
+            raise LocalComputeError(f"The RabbitMQ URL names {self._host}:{self._port}, which accepts no connections.\n{TWO_WAYS}")
 
     def stop(self, gently: bool = False) -> None:
         """Leave it running; raises LocalComputeError when asked to do so `gently`, that is, to restart it."""

@@ -66,7 +66,8 @@ class Deployment:
     agents, watcher : Credentials
         With which the agents register and the deployment watches them: apart, so as not to count on the user's request limit.
     interrupted : callable
-        Asked during all waits but those of :meth:`close`; when true, they end with :class:`~local_globus_compute.processes.Interrupted`.
+        Asked during all waits but those of :meth:`close`; when true, they end with an
+        :class:`~local_globus_compute.processes.Interrupted`.
 
     Raises
     ------

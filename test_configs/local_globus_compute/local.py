@@ -34,7 +34,7 @@ from local_globus_compute.service.config import Limits
 if TYPE_CHECKING:
     from local_globus_compute.client import LocalClient
 
-_PACKAGE_ROOT = Path(__file__).resolve().parents[1]
+_IMPORT_ROOT = Path(__file__).resolve().parents[__name__.count(".")]  # where Python found us, be we part of another package or not
 _CLOSE_SECONDS = 40.0  # more than the supervisor may need
 
 
@@ -176,6 +176,12 @@ class LocalGlobusCompute:
         return f"http://127.0.0.1:{self._port}"
 
     @property
+    def token(self) -> str:
+        """Bearer token with which :class:`client.LocalClient` is let in, for a client in another process."""
+        assert self._user.token is not None
+        return self._user.token
+
+    @property
     def environment(self) -> dict[str, str]:
         """Environment variables with which any process's unmodified SDK works with this service, and with nothing else."""
         self._check_started()
@@ -205,8 +211,7 @@ class LocalGlobusCompute:
             LocalClient,  # the SDK takes most of a second to import
         )
 
-        assert self._user.token is not None
-        return LocalClient(self.address, self._user.token)
+        return LocalClient(self.address, self.token)
 
     # What tests and tools do to it
 
@@ -256,9 +261,9 @@ class LocalGlobusCompute:
         return [folder for folder in folders if folder is not None]
 
     def _spawn_supervisor(self, directory: Path) -> subprocess.Popen[str]:
-        path = os.pathsep.join(filter(None, [str(_PACKAGE_ROOT), os.environ.get("PYTHONPATH")]))
+        path = os.pathsep.join(filter(None, [str(_IMPORT_ROOT), os.environ.get("PYTHONPATH")]))
         return subprocess.Popen(
-            [sys.executable, "-m", "local_globus_compute.supervisor", directory, *self._temporary_folders],
+            [sys.executable, "-m", f"{__package__}.supervisor", directory, *self._temporary_folders],
             env={**os.environ, "PYTHONPATH": path},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,

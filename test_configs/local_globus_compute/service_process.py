@@ -51,7 +51,7 @@ class ServiceProcess:
         config.write_text(json.dumps({**self._settings, "port": self.port}))
         self._ready_file.unlink(missing_ok=True)
         self._process = spawn(
-            [sys.executable, "-m", "local_globus_compute.service", "--config", config],
+            [sys.executable, "-m", f"{__package__}.service", "--config", config],
             environment=os.environ,
             directory=self._directory,
             log=self._log,

@@ -38,8 +38,8 @@ class RedactingFormatter(logging.Formatter):
 
 def main() -> int:
     """Run the service; returns the exit code (0 when told to stop, 2 for a wrong configuration, 1 when it cannot serve)."""
-    parser = argparse.ArgumentParser(prog="python -m local_globus_compute.service", description="Stand-in of the hosted Globus Compute service.")
-    parser.add_argument("--config", type=Path, required=True, help="JSON file, mode 0600; see local_globus_compute.service.config")
+    parser = argparse.ArgumentParser(prog=f"python -m {__package__}", description="Stand-in of the hosted Globus Compute service.")
+    parser.add_argument("--config", type=Path, required=True, help="JSON file, mode 0600; see the module config")
     try:
         config = ServiceConfig.from_file(parser.parse_args().config)
     except ConfigError as error:

@@ -43,10 +43,12 @@ def test_tasks_run_in_the_working_dir_without_the_agents_proxy_and_secret(comput
     assert not proxy and not secret and not path
 
 
+# Not upstream: begin (there, agents have the Parsl that is tested)
 @pytest.mark.parametrize("name", ["threads", "processes", "engine"])
 def test_our_executor_cannot_be_imported_on_the_agents_and_parsl_can(compute, name):
     version, found = run(compute, name, what_is_installed)
     assert version and found is None
+# Not upstream: end
 
 
 @pytest.mark.parametrize("name, workers", [("threads", 1), ("processes", 2), ("engine", 4)])
@@ -208,11 +210,13 @@ def where_and_with_what():
     return os.getcwd(), tempfile.gettempdir(), *others
 
 
+# Not upstream: begin
 def what_is_installed():
     import importlib.util
 
     import parsl.executors
     return parsl.version.VERSION, importlib.util.find_spec("parsl.executors.globus_compute_multi")
+# Not upstream: end
 
 
 def folder_of_child():
