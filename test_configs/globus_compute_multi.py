@@ -1,45 +1,75 @@
 """Parsl's test configuration for GlobusComputeMultiExecutor: three endpoints on localhost, of 1, 2 and 4 threads.
 
-``pytest parsl/tests --config test_configs/globus_compute_multi.py`` needs no account: ``fresh_config`` starts Globus Compute on localhost, and
-the executor ends it when it is shut down. The request limit is off, for speed; the limits on sizes are on.
+``pytest parsl/tests --config test_configs/globus_compute_multi.py`` needs no account: ``fresh_config`` starts Globus Compute on
+localhost, and the executor ends it when it is shut down. The request limit is off, for speed; the limits on sizes are on. The environment
+variable ``LOCAL_GC_ENGINE`` names the engine of the endpoints: ThreadPoolEngine (the default), ProcessPoolEngine or GlobusComputeEngine.
 """
 from __future__ import annotations
 
+import json
 import os
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, Optional
 
 from parsl.config import Config
-from parsl.executors.globus_compute_multi import Endpoint, GlobusComputeMultiExecutor
+from parsl.executors.globus_compute_multi import (
+    Endpoint,
+    GlobusComputeMultiExecutor,
+    ThreadClass,
+)
 
+# Not upstream: begin
 _here = str(Path(__file__).resolve().parent)
 if _here not in sys.path:
     sys.path.insert(0, _here)
+# Not upstream: end
 
 from local_globus_compute import Limits, LocalEndpoint, LocalGlobusCompute
+from local_globus_compute.client import LocalClient
 
 THREADS = {"one": 1, "two": 2, "four": 4}
 
+#: Environment variable with the endpoints that are there already, as the pytest plugin shared_endpoints writes it.
+VARIABLE = "GLOBUS_COMPUTE_MULTI_SHARED_ENDPOINTS"
+
 
 class LocalMultiExecutor(GlobusComputeMultiExecutor):
-    """The executor together with the local Globus Compute that it runs on, which ends with it."""
+    """The executor together with the local Globus Compute that it runs on, if that is to end with it."""
 
-    local_compute: LocalGlobusCompute
+    local_compute: Optional[LocalGlobusCompute] = None
 
     def shutdown(self, *args: Any, **kwargs: Any) -> None:
         """Shut the executor down, then the local Globus Compute; nothing the second time."""
         try:
             super().shutdown(*args, **kwargs)
         finally:
-            self.local_compute.close()
+            if self.local_compute is not None:
+                self.local_compute.close()
+
+
+def start_endpoints() -> LocalGlobusCompute:
+    """Start the endpoints. Their tasks run in the current directory, so relative paths mean the same on both sides, as Parsl's tests expect."""
+    engine = os.environ.get("LOCAL_GC_ENGINE", "ThreadPoolEngine")
+    endpoints = [LocalEndpoint(name, workers=threads, engine=engine) for name, threads in THREADS.items()]
+    return LocalGlobusCompute(endpoints, limits=Limits(requests=None), working_dir=os.getcwd()).start()
 
 
 def fresh_config() -> Config:
-    """Start the endpoints, and return a configuration that ends them when it is cleaned up (at the latest when Python exits)."""
-    endpoints = [LocalEndpoint(name, workers=threads) for name, threads in THREADS.items()]
-    # One file system for client and workers, as the tests expect: relative paths mean the same on both sides.
-    compute = LocalGlobusCompute(endpoints, limits=Limits(requests=None), working_dir=os.getcwd()).start()
+    """Start the endpoints, and return a configuration that ends them when it is cleaned up (at the latest when Python exits).
+
+    If there are shared endpoints, their tasks run in this process's current directory, in children of their own.
+    """
+    if VARIABLE in os.environ:
+        shared = json.loads(os.environ[VARIABLE])
+        here = {"working_dir": os.getcwd()}
+        return Config(executors=[LocalMultiExecutor(
+            endpoints=[Endpoint(id, name=name, threads=[ThreadClass(1, THREADS[name], here)], filesystem="local")
+                       for name, id in shared["endpoint_ids"].items()],
+            client=LocalClient(shared["address"], shared["token"]),
+            request_limit=None,
+        )])
+    compute = start_endpoints()
     try:
         executor = LocalMultiExecutor(
             endpoints=[Endpoint(id, name=name, threads=THREADS[name], filesystem="local") for name, id in compute.endpoint_ids.items()],

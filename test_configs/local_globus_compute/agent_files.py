@@ -15,6 +15,8 @@ _INHERITED = ("HOME", "USER", "LOGNAME", "LANG", "LC_ALL", "TZ", "LD_LIBRARY_PAT
 # As root a child starts with nothing but its configured environment; otherwise it inherits the agent's, which has these.
 _NOT_FOR_TASKS = dict.fromkeys(("http_proxy", "no_proxy", "GLOBUS_COMPUTE_CLIENT_ID", "GLOBUS_COMPUTE_CLIENT_SECRET"), "")
 
+_SIMPLE_PATH = "/[A-Za-z0-9/ _.,:=+@%~-]*"
+
 
 def agent_environment(programs: Path, user_dir: Path, tasks_tmp: Path) -> dict[str, str]:
     """Return what agents, their children and their tasks find in their environment.
@@ -86,7 +88,10 @@ def core_config(endpoint: LocalEndpoint) -> dict[str, object]:
 def variables_schema(endpoint: LocalEndpoint) -> dict[str, object]:
     """Return the JSON schema of `user_endpoint_config`: an unknown variable is refused by the agent, with the reason."""
     kinds = {bool: "boolean", int: "integer", float: "number", str: "string"}
-    properties: dict[str, object] = {"workers": {"type": "integer", "minimum": 1}}
+    properties: dict[str, object] = {
+        "workers": {"type": "integer", "minimum": 1},
+        "working_dir": {"type": "string", "pattern": f"^{_SIMPLE_PATH}$"},
+    }
     properties.update({name: {"type": kinds[type(value)]} for name, value in _variables(endpoint).items()})
     return {"type": "object", "properties": properties, "additionalProperties": False}
 
@@ -97,10 +102,16 @@ def render_template(endpoint: LocalEndpoint) -> str:
         f"heartbeat_period: {endpoint.heartbeat_seconds}",
         "idle_heartbeats_soft: 0",  # a child stays until its endpoint stops
     ]
-    if endpoint.working_dir is not None:
-        # Of the engines only GlobusComputeEngine takes a working_dir; all of them run tasks in this folder of the child's.
-        link = f'ln -sfn {shlex.quote(os.fspath(endpoint.working_dir))} "$GLOBUS_COMPUTE_ENDPOINT_DIR/tasks_working_dir"'
-        lines.append(f"endpoint_setup: {json.dumps(link)}")
+    # Of the engines only GlobusComputeEngine takes a working_dir; all of them run tasks in this folder of the child's. What a user gives
+    # comes as JSON, of a kind (_SIMPLE_PATH) whose characters JSON does not escape.
+    own = 'ln -sfn {} "$GLOBUS_COMPUTE_ENDPOINT_DIR/tasks_working_dir"'
+    lines += [
+        "{% if working_dir is defined %}",
+        f"endpoint_setup: {{{{ {own!r}.format((working_dir | shell_escape)[1:-1]) | tojson }}}}",
+        "{% else %}",
+        f"endpoint_setup: {json.dumps(own.format(shlex.quote(os.fspath(endpoint.working_dir))))}" if endpoint.working_dir is not None else "",
+        "{% endif %}",
+    ]
     lines += ["engine:", f"  type: {endpoint.engine}"]
     workers = f"workers | default({endpoint.workers})"
     if endpoint.engine == "GlobusComputeEngine":

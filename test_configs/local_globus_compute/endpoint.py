@@ -11,6 +11,7 @@ from typing import Union
 
 ENGINES = ("ThreadPoolEngine", "ProcessPoolEngine", "GlobusComputeEngine")
 MINIMUM_HEARTBEAT_SECONDS = 5.0
+_TAKEN = ("workers", "working_dir", "type", "provider")
 
 Scalar = Union[str, int, float, bool]
 
@@ -35,7 +36,7 @@ class LocalEndpoint:
         a variable of the endpoint's configuration template: a task's ``user_endpoint_config`` may give it another value, which starts
         another child.
     working_dir : str or path, optional
-        Absolute folder in which tasks run; default: one of the child's own.
+        Absolute folder in which tasks run; default: one of the child's own. It is a variable of the template, too.
 
     Raises
     ------
@@ -61,8 +62,8 @@ class LocalEndpoint:
         if isinstance(period, bool) or not isinstance(period, (int, float)) or not MINIMUM_HEARTBEAT_SECONDS <= period < float("inf"):
             raise self._wrong("heartbeat_seconds", period, f"a number, {MINIMUM_HEARTBEAT_SECONDS:g} or more, as the agent allows no less")
         for key, value in self.variables.items():
-            if not isinstance(key, str) or not key.isidentifier() or keyword.iskeyword(key) or key in ("workers", "type", "provider"):
-                raise self._wrong("variables", key, "names of engine options other than 'workers', 'type' and 'provider'")
+            if not isinstance(key, str) or not key.isidentifier() or keyword.iskeyword(key) or key in _TAKEN:
+                raise self._wrong("variables", key, f"names of engine options other than {', '.join(map(repr, _TAKEN))}")
             if not isinstance(value, (str, int, float)):
                 raise self._wrong(f"variables[{key!r}]", value, "a str, int, float or bool")
         if self.working_dir is not None and not os.path.isabs(self.working_dir):

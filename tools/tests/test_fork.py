@@ -182,7 +182,8 @@ def test_patch_only_inserts_and_carries_one_line_of_context(patch):
 
 def test_all_requirements_name_the_release_that_is_forked():
     version, _ = fork.read_pin(fork.ROOT / "tools" / "parsl-sdist.txt")
-    assert f"parsl=={version}" in (fork.ROOT / "agent-requirements.txt").read_text().splitlines()
+    for exact in ("agent-requirements.txt", "tools/parsl-release.txt"):
+        assert f"parsl=={version}" in (fork.ROOT / exact).read_text().splitlines()
     assert f"parsl>={version}" in (fork.ROOT / "requirements.txt").read_text().splitlines()
 
 

@@ -1,8 +1,12 @@
 """The agents' environment and configuration files."""
 import json
+import re
+import shlex
 import stat
 
+import jinja2.sandbox
 import pytest
+import yaml
 
 from local_globus_compute import LocalEndpoint
 from local_globus_compute.agent_files import (
@@ -67,7 +71,8 @@ def test_the_schema_knows_the_variables_and_no_others():
     endpoint = LocalEndpoint("alpha", engine="GlobusComputeEngine", variables={"prefetch_capacity": 2, "label": "x", "enable": True})
     schema = variables_schema(endpoint)
     kinds = {name: entry["type"] for name, entry in schema["properties"].items()}
-    assert kinds == {"workers": "integer", "cores_per_worker": "number", "prefetch_capacity": "integer", "label": "string", "enable": "boolean"}
+    assert kinds == {"workers": "integer", "working_dir": "string", "cores_per_worker": "number", "prefetch_capacity": "integer",
+                     "label": "string", "enable": "boolean"}
     assert schema["additionalProperties"] is False
 
 
@@ -80,9 +85,35 @@ def test_the_number_of_workers_is_a_variable_of_every_engine(engine, option):
     assert f"{option}: {{{{ workers | default(3) }}}}" in template
 
 
+def rendered(endpoint, **given):
+    """The child's configuration as the agent makes it."""
+    options = {name: json.dumps(value) if isinstance(value, str) else value for name, value in given.items()}
+    environment = jinja2.sandbox.SandboxedEnvironment(undefined=jinja2.StrictUndefined)
+    environment.filters["shell_escape"] = lambda text: json.dumps(shlex.quote(json.loads(text)))  # as the agent defines it
+    return yaml.safe_load(environment.from_string(render_template(endpoint)).render(options))
+
+
+def linked(configuration):
+    """The folder that a child's tasks run in, according to its set-up command."""
+    program, option, folder, link = shlex.split(configuration["endpoint_setup"])
+    assert [program, option, link] == ["ln", "-sfn", "$GLOBUS_COMPUTE_ENDPOINT_DIR/tasks_working_dir"]
+    return folder
+
+
 def test_a_working_dir_is_linked_whatever_its_name(tmp_path):
-    template = render_template(LocalEndpoint("alpha", working_dir=tmp_path / "it's a \"dir\""))
-    line = next(line for line in template.splitlines() if line.startswith("endpoint_setup: "))
-    command = json.loads(line.removeprefix("endpoint_setup: "))
-    assert command.startswith("ln -sfn '") and command.endswith('"$GLOBUS_COMPUTE_ENDPOINT_DIR/tasks_working_dir"')
-    assert "endpoint_setup" not in render_template(LocalEndpoint("alpha"))
+    folder = str(tmp_path / "it's a \"dir\" ü")
+    assert linked(rendered(LocalEndpoint("alpha", working_dir=folder))) == folder
+    assert "endpoint_setup" not in rendered(LocalEndpoint("alpha"))
+
+
+@pytest.mark.parametrize("default", [None, "/the/default"])
+def test_a_users_working_dir_comes_before_the_endpoints_own(default):
+    for folder in ("/tmp/a-b_c.d", "/tmp/with blanks, and: =+@%~"):
+        assert linked(rendered(LocalEndpoint("alpha", working_dir=default), working_dir=folder)) == folder
+
+
+@pytest.mark.parametrize("folder", ["relative", "/a$(touch x)", "/a`x`", '/a"', "/a\\n", "/a'", "/ü", ""])
+def test_a_users_working_dir_with_characters_that_are_not_plain_is_refused(folder):
+    pattern = variables_schema(LocalEndpoint("alpha"))["properties"]["working_dir"]["pattern"]
+    assert not re.search(pattern, folder)
+    assert re.search(pattern, "/plain")
