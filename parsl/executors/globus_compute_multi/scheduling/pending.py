@@ -85,10 +85,12 @@ class Task:
         Its number in the task graph.
     seconds : float or None
         Run time on an endpoint of speed 1, as given by the user.
+    failovers : int
+        How often it was tried again when Parsl submitted it before.
     """
 
-    __slots__ = ("id", "app", "size", "priority", "shape", "node", "seconds", "rank", "waits", "tries", "excused", "active", "places", "again",
-                 "done")
+    __slots__ = ("id", "app", "size", "priority", "shape", "node", "seconds", "failovers", "rank", "waits", "tries", "excused", "active",
+                 "places", "again", "done")
 
     id: int
     app: str
@@ -97,6 +99,7 @@ class Task:
     shape: Shape
     node: Optional[int]
     seconds: Optional[float]
+    failovers: int
 
     def __post_init__(self) -> None:
         self.rank = 0.0  # estimated seconds of the longest path from it to the end of the workflow
@@ -108,6 +111,11 @@ class Task:
         self.places: Dict[str, str] = _NO_PLACES  # endpoints of all its attempts
         self.again = False  # whether it was started again while its first attempt was late
         self.done = False
+
+    @property
+    def failures(self) -> int:
+        """Attempts that count against it once they have all failed, with those that came to be tried again before a retry of Parsl's."""
+        return self.failovers + self.tries - self.excused
 
     @property
     def order(self) -> Tuple[float, float, int]:

@@ -74,7 +74,8 @@ class Settings:
     batch_bytes : int or None
         Most bytes of tasks in one dispatch; None if the service does not limit them. A task that is larger must not be submitted.
     failover_attempts : int
-        How often a task is tried again after an attempt failed for a reason outside the app.
+        How often a task is tried again after an attempt failed for a reason outside the app. Submissions of the same node of the task graph
+        (Parsl's retries) share these.
     redispatch : bool
         Whether tasks that wait on an endpoint that is late to start are started elsewhere as well, when threads there are free.
     status_interval : float
@@ -123,6 +124,7 @@ class Scheduler:
                               StatusPlan(settings.status_interval, settings.status_spacing), self._log)
         self._now = float("-inf")
         self._want = Want.NOTHING
+        self._failovers: Dict[int, int] = {}  # by node, of tasks that failed and may be submitted again
         self._open_dispatches: Dict[int, Tuple[str, ...]] = {}
         self._dispatch_count = 0
         self._made: List[Attempt] = []
@@ -175,10 +177,12 @@ class Scheduler:
 
     def _on_task_left(self, event: TaskLeft) -> None:
         self.graph.finish(event.node)
+        self._failovers.pop(event.node, None)
 
     def _on_task_submitted(self, event: TaskSubmitted) -> None:
         shape = Shape(event.cores, event.endpoints, event.filesystem, event.config, event.mpi)
-        task = Task(event.task_id, event.app, event.size, event.priority, shape, event.node, event.seconds)
+        task = Task(event.task_id, event.app, event.size, event.priority, shape, event.node, event.seconds,
+                    0 if event.node is None else self._failovers.get(event.node, 0))
         self.tasks[task.id] = task
         given = {"node": event.node, "seconds": event.seconds, "endpoints": sorted(event.endpoints) if event.endpoints else None,
                  "filesystem": event.filesystem, "config": event.config, "mpi": dict(event.mpi) or None}
@@ -335,17 +339,20 @@ class Scheduler:
             self._resolve(task, attempt.id, outcome, payload)
         elif not task.active:
             self._try_again(task, attempt, outcome, message, avoid)
-        elif task.tries - task.excused <= self._settings.failover_attempts:
+        elif task.failures <= self._settings.failover_attempts:
             task.again = False  # what is left is the attempt that is late
 
     def _resolve(self, task: Task, attempt_id: str, outcome: Outcome, payload: Any) -> None:
         del self.tasks[task.id]
         task.done = True
+        if outcome is not Outcome.OK:
+            self._note_failovers(task)
         self._log(kind="task", task=task.id, state="done" if outcome is Outcome.OK else "failed", attempt=attempt_id)
         self._actions.append(ResolveTask(task.id, attempt_id, task.places[attempt_id], outcome, payload, self.graph.is_awaited(task.node)))
 
     def _try_again(self, task: Task, attempt: Attempt, outcome: Outcome, message: str, avoid: bool) -> None:
-        if task.tries - task.excused > self._settings.failover_attempts:
+        if task.failures > self._settings.failover_attempts:
+            self._note_failovers(task)
             tried = ", ".join(sorted(set(task.places.values())))
             self._fail(task, FailureKind.ENDPOINTS_FAILED,
                        f"gave up after {task.tries} attempts on {tried}; the last one, on {attempt.threads.endpoint.name}, "
@@ -355,6 +362,11 @@ class Scheduler:
                 self.placement.avoid(task, attempt.threads.endpoint.name, self._now)
             self._queue(task)
             self._log(kind="task", task=task.id, state="pending", after=attempt.id, avoids=sorted(task.shape.avoid))
+
+    def _note_failovers(self, task: Task) -> None:
+        """Remember them for when Parsl submits the task again, so that its retries do not multiply them."""
+        if task.node is not None and task.failures > 1:
+            self._failovers[task.node] = task.failures - 1
 
     def _fail(self, task: Task, kind: FailureKind, message: str) -> None:
         self.placement.end_wait(task)
