@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import pickle
 import threading
+import uuid
 import zlib
 from multiprocessing.queues import Queue
 from typing import Any, Callable, List, Tuple
@@ -46,7 +47,8 @@ class ResultRadio(RadioConfig, RepresentationMixin):
         raise RuntimeError("ResultRadio sends from tasks of GlobusComputeMultiExecutor only")
 
     def __reduce__(self) -> Tuple[Callable[..., Any], Tuple[Any, ...]]:
-        return getattr, (_CurrentThread(), RADIO_ATTRIBUTE)
+        # A worker keeps what it unpickles by its bytes, so those must never be the same: another attempt has another radio.
+        return getattr, (_CurrentThread(), RADIO_ATTRIBUTE, f"no radio {uuid.uuid4()}")
 
 
 class _CurrentThread:

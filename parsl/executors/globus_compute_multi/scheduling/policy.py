@@ -50,14 +50,9 @@ class Outlook:
 
 
 class Policy(metaclass=ABCMeta):
-    """Chooses where a task runs. Subclass it, and give an instance of that to the executor.
+    """Chooses where a task runs. Subclass it, and give an instance of that to the executor."""
 
-    Attributes
-    ----------
-    waits : bool
-        Whether candidates may be busy.
-    """
-
+    #: Whether candidates may be busy, and tasks wait for them.
     waits = False
 
     @abstractmethod

@@ -120,6 +120,19 @@ def remove_all(folder, radio):
         shutil.rmtree(os.path.join(folder, name))
 
 
+def monitored(radio):
+    """As Parsl wraps an app for each task: the radio is in the function, and for the same app all but that is the same."""
+    def wrapped(message):
+        radio.create_sender().send((MessageType.RESOURCE_INFO, message))
+    return wrapped
+
+
+def test_each_task_of_an_app_in_one_worker_has_a_radio_of_its_own(temporary):
+    radio = ResultRadio()
+    assert [run(10**6, monitored(radio), message)[1] for message in ("one", "two", "three")] == [["one"], ["two"], ["three"]]
+    assert os.listdir(temporary) == []
+
+
 def test_the_radio_is_that_of_a_stock_parsl_on_the_endpoint():
     assert RADIO_ATTRIBUTE in pickle.dumps(ResultRadio()).decode("latin-1")
     assert b"ResultRadio" not in pickle.dumps(ResultRadio())
