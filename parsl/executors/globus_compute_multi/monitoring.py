@@ -1,6 +1,7 @@
 """Parsl's monitoring over many sites: what a task has to say comes back with its result."""
 from __future__ import annotations
 
+import base64
 import pickle
 import threading
 import uuid
@@ -19,7 +20,7 @@ from parsl.monitoring.radios.multiprocessing import MultiprocessingQueueRadio
 from parsl.monitoring.types import TaggedMonitoringMessage
 from parsl.utils import RepresentationMixin
 
-#: The runner puts an attempt's radio there, as an attribute of the thread that unpacks and runs the task (see ``compute/runner.py``).
+#: Where the runner puts an attempt's radio, as an attribute of the thread that unpacks and runs the task (see ``compute/runner.py``).
 RADIO_ATTRIBUTE = "globus_compute_multi_radio"
 
 
@@ -29,7 +30,8 @@ class ResultRadio(RadioConfig, RepresentationMixin):
     Nothing must be reachable from the endpoint: no port of the submitting machine, no shared file system. In return the messages
     arrive when the task has ended. For messages while it runs use one of Parsl's other radios, where endpoints can reach it.
 
-    On the endpoint this is a radio of a stock Parsl, which writes to a folder of the attempt's own; the runner returns what is there.
+    On the endpoint, the runner puts a radio of its own in this one's place (``compute/runner.py``), since Parsl there is a stock one. At most
+    1 MB of a task's messages comes back, compressed; what is left out is said in Parsl's log.
     """
 
     def create_receiver(self, *, run_dir: str, resource_msgs: "Queue[TaggedMonitoringMessage]") -> MonitoringRadioReceiver:
@@ -47,8 +49,8 @@ class ResultRadio(RadioConfig, RepresentationMixin):
         raise RuntimeError("ResultRadio sends from tasks of GlobusComputeMultiExecutor only")
 
     def __reduce__(self) -> Tuple[Callable[..., Any], Tuple[Any, ...]]:
-        # A worker keeps what it unpickles by its bytes, so those must never be the same: another attempt has another radio.
-        return getattr, (_CurrentThread(), RADIO_ATTRIBUTE, f"no radio {uuid.uuid4()}")
+        # The last one is there for its text, which the runner makes different for each attempt.
+        return getattr, (_CurrentThread(), RADIO_ATTRIBUTE, f"globus_compute_multi_mark_{uuid.uuid4().hex}")
 
 
 class _CurrentThread:
@@ -79,13 +81,13 @@ def check_radio(radio: RadioConfig) -> RadioConfig:
     return radio
 
 
-def unpack_messages(packed: bytes) -> List[TaggedMonitoringMessage]:
+def unpack_messages(packed: Any) -> List[TaggedMonitoringMessage]:
     """Monitoring messages as the runner packs them.
 
     Parameters
     ----------
-    packed : bytes
-        A list of pickled messages, pickled and compressed by zlib.
+    packed : str or None
+        A list of messages, pickled, compressed by zlib, in base64; or nothing.
 
     Returns
     -------
@@ -97,4 +99,4 @@ def unpack_messages(packed: bytes) -> List[TaggedMonitoringMessage]:
     Exception
         Whatever reading or unpickling them raises.
     """
-    return [pickle.loads(message) for message in pickle.loads(zlib.decompress(packed))]
+    return [] if packed is None else list(pickle.loads(zlib.decompress(base64.b64decode(packed))))

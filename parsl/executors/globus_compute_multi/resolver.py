@@ -106,12 +106,15 @@ class Resolver:
             del job, future, result, value, error  # hold nothing of the user's while waiting
 
     def _open(self, message: ResultMessage) -> Tuple[Any, Optional[BaseException]]:
-        if message.monitoring is not None and self._monitor is not None:
+        if self._monitor is not None:
+            lost = message.monitoring_lost
             try:
                 for sent in unpack_messages(message.monitoring):
                     self._monitor(sent)
-            except Exception:  # the value is what matters
-                logger.exception("The monitoring messages of %s are lost", self._current)
+            except BaseException as e:  # unpickling runs what code it likes; the value is what matters
+                lost = f"some or all, for they cannot be read ({type(e).__name__}: {e})"
+            if lost:
+                logger.warning("Monitoring messages of %s were lost: %s", self._current, lost)
         return _unpack(message, self._current)
 
 

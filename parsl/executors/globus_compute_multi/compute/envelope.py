@@ -68,8 +68,10 @@ class ResultMessage:
         Endpoint ID of the child process that ran it.
     info : tuple of (str, object)
         Times, host and versions, for the log.
-    monitoring : bytes or None
-        What the task sent over ``ResultRadio``; see :func:`monitoring.unpack_messages`.
+    monitoring : object
+        What the task sent over ``ResultRadio``, to be read by :func:`monitoring.unpack_messages`; None if that is nothing.
+    monitoring_lost : str
+        Which of that is missing and why, for people; empty if none is.
     """
 
     task_uuid: str
@@ -81,7 +83,8 @@ class ResultMessage:
     run_seconds: Optional[float]
     child_id: Optional[str]
     info: Tuple[Tuple[str, Any], ...]
-    monitoring: Optional[bytes] = None
+    monitoring: Any = None
+    monitoring_lost: str = ""
 
 
 def decode_result(body: bytes) -> ResultMessage:
@@ -111,14 +114,17 @@ def decode_result(body: bytes) -> ResultMessage:
 
     if message.error_details is not None:
         about["code"] = message.error_details.code
-        return _without_envelope(Outcome.TASK_FAILED, f"{message.error_details.code}: {message.error_details.user_message}", about, common)
+        # The details say which kind of failure it was; what it was is in the last line of the agent's traceback.
+        last = message.data.rstrip().rpartition("\n")[2].strip()[:1000]
+        text = f"{message.error_details.code}: {message.error_details.user_message} ({last})"
+        return _without_envelope(Outcome.TASK_FAILED, text, about, common)
     try:
         if not message.data.startswith(JSONData.identifier):
             raise ValueError(f"serialised as {message.data[:2]!r}, where JSON was asked for")
         envelope = json.loads(message.data[len(JSONData.identifier):])
         session, attempt_id = _ATTEMPT.fullmatch(envelope["attempt"]).groups()  # type: ignore[union-attr]
         outcome = Outcome(envelope["outcome"])
-        value, monitoring = (None if envelope[key] is None else base64.b64decode(envelope[key]) for key in ("value", "monitoring"))
+        value = None if envelope["value"] is None else base64.b64decode(envelope["value"])
         started, finished = envelope["started"], envelope["finished"]
         run_seconds = None if started is None or finished is None else float(finished) - float(started)
         about.update({key: envelope[key] for key in ("started", "finished", "host", "python", "parsl", "dill", "error")})
@@ -127,7 +133,8 @@ def decode_result(body: bytes) -> ResultMessage:
         reason = f"the endpoint's answer is not what our runner returns ({type(e).__name__}: {e})"
         return _without_envelope(Outcome.UNREADABLE, reason, about, common)
     return ResultMessage(session=session, attempt_id=attempt_id, outcome=outcome, value=value, message=text, run_seconds=run_seconds,
-                         info=_known(about), monitoring=monitoring, **common)
+                         info=_known(about), monitoring=envelope.get("monitoring"), monitoring_lost=str(envelope.get("monitoring_lost", "")),
+                         **common)
 
 
 def _without_envelope(outcome: Outcome, message: str, about: Dict[str, Any], common: Dict[str, Any]) -> ResultMessage:

@@ -23,17 +23,19 @@ def globus_compute_multi_runner(attempt: str, packed: str, limit: int) -> dict:
         The envelope, JSON-compatible: ``attempt``; ``outcome``; ``value``, the packed value or exception in base64; ``error``, the name
         of the exception's type, and ``message``, what went wrong, as text; ``started`` and ``finished``, seconds of the endpoint's clock
         around the function's run; ``host``, ``python``, ``parsl`` and ``dill``, where it ran; ``monitoring``, what the task sent over
-        ``ResultRadio`` (see ``monitoring.unpack_messages``) in base64, or None.
+        ``ResultRadio`` (see ``monitoring.unpack_messages``) in base64, or None; ``monitoring_lost``, which of that is missing and why, as text.
     """
     import base64
+    import io
     import os
     import pickle
     import platform
-    import shutil
+    import re
     import socket
     import tempfile
     import threading
     import time
+    import uuid
     import zlib
 
     def describe(error):  # type: ignore[no-untyped-def]
@@ -42,25 +44,60 @@ def globus_compute_multi_runner(attempt: str, packed: str, limit: int) -> dict:
         except Exception:
             return type(error).__name__  # an exception whose text cannot be had is still that exception
 
-    def collect(folder, room):  # type: ignore[no-untyped-def]
-        """What Parsl's radio for file systems has left, in at most ``room`` characters; if need be, not all between first and last."""
-        paths = [entry.path for entry in os.scandir(os.path.join(folder, "monitor-fs-radio", "new"))]
-        messages = []
-        for path in sorted(paths, key=lambda path: os.stat(path).st_mtime_ns):
-            with open(path, "rb") as file:
-                messages.append(file.read())
-        while messages:
-            text = base64.b64encode(zlib.compress(pickle.dumps(messages))).decode("ascii")
-            if len(text) <= room:
-                return text
-            messages = messages[:-1:2] + messages[-1:] if len(messages) > 2 else []
-        return None
+    class Radio:
+        """What ``ResultRadio`` becomes here. Its messages go to a file without a name, which processes forked by the task inherit."""
+
+        def __init__(self):  # type: ignore[no-untyped-def]
+            self.file = None
+            self.ended = False
+            self.lost = ""
+
+        def create_sender(self):  # type: ignore[no-untyped-def]
+            if self.file is None and not self.ended:
+                try:
+                    self.file = tempfile.TemporaryFile(buffering=0)
+                except OSError as error:
+                    self.lost = "all, for there is no room for temporary files: %s" % describe(error)
+            return self
+
+        def send(self, message):  # type: ignore[no-untyped-def]
+            if self.file is not None:
+                try:
+                    os.write(self.file.fileno(), pickle.dumps(message))
+                except OSError as error:
+                    self.lost = "some: %s" % describe(error)
+
+        def end(self, room):  # type: ignore[no-untyped-def]
+            """What was sent, packed, in at most ``room`` characters: if need be, without some of the records of resources, but with the last."""
+            self.ended = True
+            if self.file is None:
+                return None
+            with self.file as file:
+                file.seek(0)
+                content = file.read()
+            self.file = None
+            messages = []
+            stream = io.BytesIO(content)
+            while stream.tell() < len(content):
+                messages.append(pickle.load(stream))
+            sent = len(messages)
+            while messages:
+                text = base64.b64encode(zlib.compress(pickle.dumps(messages))).decode("ascii")
+                if len(text) <= room:
+                    break
+                records = [message for message in messages if message[0].name == "RESOURCE_INFO"]
+                kept = set(map(id, records[::-2] if len(records) > 1 else []))
+                rest = [message for message in messages if message[0].name != "RESOURCE_INFO" or id(message) in kept]
+                messages = rest if len(rest) < len(messages) else []
+            if len(messages) < sent:
+                self.lost = "%d of %d messages, for want of room in the result" % (sent - len(messages), sent)
+            return text if messages else None
 
     envelope: dict = {"attempt": attempt, "outcome": "not_unpacked", "value": None, "error": None, "message": "",
                       "started": None, "finished": None,
                       "host": socket.gethostname(), "python": platform.python_version(), "parsl": "none", "dill": "none",
-                      "monitoring": None}
-    monitoring_folder = None
+                      "monitoring": None, "monitoring_lost": ""}
+    radio = Radio()
 
     try:
         import dill
@@ -71,16 +108,15 @@ def globus_compute_multi_runner(attempt: str, packed: str, limit: int) -> dict:
         envelope["dill"] = dill.__version__
         envelope["parsl"] = parsl.version.VERSION
         payload = base64.b64decode(packed)
-        if b"globus_compute_multi_radio" in payload:
-            from parsl.monitoring.radios.filesystem import FilesystemRadio
-            radio = FilesystemRadio()
-            radio.run_dir = monitoring_folder = tempfile.mkdtemp(prefix="parsl-monitoring-")
-            threading.current_thread().globus_compute_multi_radio = radio  # type: ignore[attr-defined]
-        function, args, kwargs = unpack_apply_message(payload)
+        # Parsl keeps what it unpickles by its bytes, and the same bytes may come twice: with each attempt's own mark, it gets its own radio.
+        payload = re.sub(rb"globus_compute_multi_mark_[0-9a-f]{32}", b"globus_compute_multi_mark_" + uuid.uuid4().hex.encode(), payload)
+        threading.current_thread().globus_compute_multi_radio = radio  # type: ignore[attr-defined]
+        try:
+            function, args, kwargs = unpack_apply_message(payload)
+        finally:
+            del payload, threading.current_thread().globus_compute_multi_radio  # type: ignore[attr-defined]
     except Exception as error:
         envelope["message"] = describe(error)
-        if monitoring_folder is not None:
-            shutil.rmtree(monitoring_folder, ignore_errors=True)
         return envelope
 
     envelope["started"] = time.time()
@@ -117,10 +153,9 @@ def globus_compute_multi_runner(attempt: str, packed: str, limit: int) -> dict:
     else:
         envelope["value"] = text
 
-    if monitoring_folder is not None:
-        try:
-            envelope["monitoring"] = collect(monitoring_folder, min(1000000, limit - len(envelope["value"] or "")))
-        except OSError as loss:
-            envelope["message"] = envelope["message"] or "monitoring messages were lost: %s" % describe(loss)
-        shutil.rmtree(monitoring_folder, ignore_errors=True)
+    try:
+        envelope["monitoring"] = radio.end(min(1000000, limit - len(envelope["value"] or "")))
+    except Exception as loss:  # the value is what matters
+        radio.lost = "all: %s" % describe(loss)
+    envelope["monitoring_lost"] = radio.lost
     return envelope

@@ -85,12 +85,10 @@ class Task:
         Its number in the task graph.
     seconds : float or None
         Run time on an endpoint of speed 1, as given by the user.
-    failovers : int
-        How often it was tried again when Parsl submitted it before.
     """
 
-    __slots__ = ("id", "app", "size", "priority", "shape", "node", "seconds", "failovers", "rank", "waits", "tries", "excused", "active",
-                 "places", "again", "done")
+    __slots__ = ("id", "app", "size", "priority", "shape", "node", "seconds", "rank", "waits", "tries", "failures", "active", "places", "again",
+                 "done")
 
     id: int
     app: str
@@ -99,23 +97,17 @@ class Task:
     shape: Shape
     node: Optional[int]
     seconds: Optional[float]
-    failovers: int
 
     def __post_init__(self) -> None:
         self.rank = 0.0  # estimated seconds of the longest path from it to the end of the workflow
         self.waits = 0  # how often it has waited for a faster thread
         self.tries = 0
-        self.excused = 0  # tries that ended for a reason that speaks against endpoint or service only
+        self.failures = 0  # attempts that failed outside the app, perhaps due to the task; also of earlier submissions, if Parsl retries it
         # what most tasks do not have for most of the time is one object for all, for the sake of the garbage collector
         self.active: Set[str] = _NO_ATTEMPTS  # IDs of the attempts that may still bring a result
         self.places: Dict[str, str] = _NO_PLACES  # endpoints of all its attempts
         self.again = False  # whether it was started again while its first attempt was late
         self.done = False
-
-    @property
-    def failures(self) -> int:
-        """Attempts that count against it once they have all failed, with those that came to be tried again before a retry of Parsl's."""
-        return self.failovers + self.tries - self.excused
 
     @property
     def order(self) -> Tuple[float, float, int]:

@@ -6,7 +6,7 @@ carried out, in order. One thread owns a scheduler; there are no locks.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple, Type
+from typing import Any, Callable, Dict, FrozenSet, List, Optional, Sequence, Tuple, Type
 
 from parsl.executors.globus_compute_multi.scheduling.actions import (
     Action,
@@ -124,7 +124,7 @@ class Scheduler:
                               StatusPlan(settings.status_interval, settings.status_spacing), self._log)
         self._now = float("-inf")
         self._want = Want.NOTHING
-        self._failovers: Dict[int, int] = {}  # by node, of tasks that failed and may be submitted again
+        self._failed: Dict[int, Tuple[int, FrozenSet[str]]] = {}  # failures and endpoints to avoid of what Parsl may retry, by node
         self._open_dispatches: Dict[int, Tuple[str, ...]] = {}
         self._dispatch_count = 0
         self._made: List[Attempt] = []
@@ -177,15 +177,18 @@ class Scheduler:
 
     def _on_task_left(self, event: TaskLeft) -> None:
         self.graph.finish(event.node)
-        self._failovers.pop(event.node, None)
+        self._failed.pop(event.node, None)
 
     def _on_task_submitted(self, event: TaskSubmitted) -> None:
         shape = Shape(event.cores, event.endpoints, event.filesystem, event.config, event.mpi)
-        task = Task(event.task_id, event.app, event.size, event.priority, shape, event.node, event.seconds,
-                    0 if event.node is None else self._failovers.get(event.node, 0))
+        task = Task(event.task_id, event.app, event.size, event.priority, shape, event.node, event.seconds)
+        task.failures, avoided = (0, frozenset()) if event.node is None else self._failed.get(event.node, (0, frozenset()))
+        for endpoint in sorted(avoided):
+            self.placement.avoid(task, endpoint, self._now)
         self.tasks[task.id] = task
         given = {"node": event.node, "seconds": event.seconds, "endpoints": sorted(event.endpoints) if event.endpoints else None,
-                 "filesystem": event.filesystem, "config": event.config, "mpi": dict(event.mpi) or None}
+                 "filesystem": event.filesystem, "config": event.config, "mpi": dict(event.mpi) or None,
+                 "failures": task.failures or None, "avoids": sorted(avoided) or None}
         self._log(kind="task", task=task.id, state="pending", app=task.app, cores=event.cores, priority=task.priority, bytes=task.size,
                   **{key: value for key, value in given.items() if value is not None})
         if self.closed:
@@ -224,9 +227,7 @@ class Scheduler:
             self._log(kind="endpoint", endpoint=endpoint.name, state="paused", seconds=endpoint.pause(event.time))
             self.pool.note_endpoint(endpoint, event.time)
         for attempt in attempts:
-            if not event.blames_tasks:
-                attempt.task.excused += 1
-            self._finish_attempt(attempt, Outcome.REJECTED, event.reason, None, (), avoid=event.blames_tasks)
+            self._finish_attempt(attempt, Outcome.REJECTED, event.reason, None, (), counts=event.blames_tasks)
         for child in {attempt.threads.child for attempt in attempts}:
             self._restarts.rejected(child)
 
@@ -322,7 +323,8 @@ class Scheduler:
                   seconds=seconds if seconds < float("inf") else None)
 
     def _finish_attempt(self, attempt: Attempt, outcome: Outcome, message: str, payload: Any, info: Tuple[Tuple[str, Any], ...],
-                        avoid: bool = True) -> None:
+                        counts: bool = True) -> None:
+        """End an attempt; if it failed, ``counts`` tells whether that may be due to the task, and not to endpoint or service alone."""
         task = attempt.task
         del self.attempts[attempt.id]
         task.active.discard(attempt.id)
@@ -337,36 +339,40 @@ class Scheduler:
             return  # its future is completed already
         if outcome.is_final:
             self._resolve(task, attempt.id, outcome, payload)
-        elif not task.active:
-            self._try_again(task, attempt, outcome, message, avoid)
-        elif task.failures <= self._settings.failover_attempts:
+            return
+        task.failures += counts
+        if not task.active:
+            self._try_again(task, attempt, outcome, message, counts)
+        elif task.failures + len(task.active) <= self._settings.failover_attempts:
             task.again = False  # what is left is the attempt that is late
 
     def _resolve(self, task: Task, attempt_id: str, outcome: Outcome, payload: Any) -> None:
         del self.tasks[task.id]
         task.done = True
         if outcome is not Outcome.OK:
-            self._note_failovers(task)
+            self._note_failures(task)
         self._log(kind="task", task=task.id, state="done" if outcome is Outcome.OK else "failed", attempt=attempt_id)
         self._actions.append(ResolveTask(task.id, attempt_id, task.places[attempt_id], outcome, payload, self.graph.is_awaited(task.node)))
 
     def _try_again(self, task: Task, attempt: Attempt, outcome: Outcome, message: str, avoid: bool) -> None:
+        endpoint = attempt.threads.endpoint.name
+        if avoid:
+            self.placement.avoid(task, endpoint, self._now)
         if task.failures > self._settings.failover_attempts:
-            self._note_failovers(task)
+            self._note_failures(task)
             tried = ", ".join(sorted(set(task.places.values())))
+            attempts = f"{task.tries} attempt{'s' if task.tries > 1 else ''}"
+            before = f" ({task.failures} failures with those before Parsl retried it)" if task.failures > task.tries else ""
             self._fail(task, FailureKind.ENDPOINTS_FAILED,
-                       f"gave up after {task.tries} attempts on {tried}; the last one, on {attempt.threads.endpoint.name}, "
-                       f"ended with {outcome.value}: {message}")
+                       f"gave up after {attempts} on {tried}{before}; the last one, on {endpoint}, ended with {outcome.value}: {message}")
         else:
-            if avoid:
-                self.placement.avoid(task, attempt.threads.endpoint.name, self._now)
             self._queue(task)
             self._log(kind="task", task=task.id, state="pending", after=attempt.id, avoids=sorted(task.shape.avoid))
 
-    def _note_failovers(self, task: Task) -> None:
-        """Remember them for when Parsl submits the task again, so that its retries do not multiply them."""
-        if task.node is not None and task.failures > 1:
-            self._failovers[task.node] = task.failures - 1
+    def _note_failures(self, task: Task) -> None:
+        """Remember them for when Parsl submits the task again: its retries do not multiply them, and begin elsewhere."""
+        if task.failures and task.node is not None and task.node in self.graph:
+            self._failed[task.node] = task.failures, task.shape.avoid
 
     def _fail(self, task: Task, kind: FailureKind, message: str) -> None:
         self.placement.end_wait(task)

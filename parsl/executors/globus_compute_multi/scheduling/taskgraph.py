@@ -76,6 +76,9 @@ class TaskGraph:
     def __len__(self) -> int:
         return len(self._nodes)
 
+    def __contains__(self, node: object) -> bool:
+        return node in self._nodes
+
     def announce(self, node: int, app: str, parents: Iterable[int], seconds: Optional[float] = None) -> None:
         """A task became known, or more became known of it. To announce the same again changes nothing.
 

@@ -138,6 +138,25 @@ def test_a_failure_reported_by_the_endpoint_has_no_attempt_but_the_tasks_id():
     assert "WorkerLost" in result.message
 
 
+def test_a_failure_reported_by_the_endpoint_says_what_happened_there():
+    told = "Traceback (most recent call last):\n  File ...\n\nValueError: no such launcher\n\n"
+    details = {"code": "RemoteExecutionError", "user_message": "An error occurred"}
+    assert decode_result(message_of(told, error_details=details)).message == (
+        "RemoteExecutionError: An error occurred (ValueError: no such launcher)")
+    assert len(decode_result(message_of("x" * 100_000, error_details=details)).message) < 2000
+
+
+def test_monitoring_messages_come_along_unread():
+    envelope = {**runner.globus_compute_multi_runner(*encode_arguments("session", "7.1", pack_apply_message(add, (1,), {})))}
+    assert decode_result(message_of({**envelope, "monitoring": "not base64!", "monitoring_lost": "two"})).outcome is Outcome.OK
+    result = decode_result(message_of({**envelope, "monitoring": "AAAA", "monitoring_lost": "two"}))
+    assert (result.monitoring, result.monitoring_lost) == ("AAAA", "two")
+    for key in ("monitoring", "monitoring_lost"):  # a runner that was registered before there was monitoring
+        del envelope[key]
+    result = decode_result(message_of(envelope))
+    assert (result.outcome, result.monitoring, result.monitoring_lost) == (Outcome.OK, None, "")
+
+
 @pytest.mark.parametrize("data", [
     "00\nnot JSON", "11\n", "11\n[]", "11\n{}", '11\n{"attempt": 3}', '11\n{"attempt": "a/b", "outcome": "odd", "value": null}',
     '11\n{"attempt": "session/x", "outcome": "ok", "value": null}'])

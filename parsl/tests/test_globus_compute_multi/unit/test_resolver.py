@@ -1,8 +1,12 @@
 """The resolver completes futures, and nothing the user does there stops it."""
 from __future__ import annotations
 
+import base64
+import pickle
 import threading
+import zlib
 from concurrent.futures import Future
+from dataclasses import replace
 
 import pytest
 
@@ -43,6 +47,61 @@ def test_values_and_exceptions_are_delivered(resolver):
     wrapper = RemoteExceptionWrapper(KeyError, KeyError("k"), None)
     assert isinstance(resolved(resolver, serialize(wrapper), Outcome.RAISED).exception(10), KeyError)
     assert isinstance(resolved(resolver, serialize(wrapper), Outcome.APP_FAILED).result(10), RemoteExceptionWrapper)
+
+
+def packed(messages):
+    """Monitoring messages as the runner packs them."""
+    return base64.b64encode(zlib.compress(pickle.dumps(messages))).decode()
+
+
+@pytest.fixture
+def monitored():
+    """Resolves results with a resolver that passes monitoring messages on; returns the future, and what was passed on until it was done."""
+    told = []
+    resolver = Resolver(told.append)
+    resolver.start()
+
+    def resolve(**monitoring):
+        future, before = Future(), []
+        future.add_done_callback(lambda _: before.extend(told))
+        result = replace(message(serialize(42)), **monitoring)
+        resolver.resolve(future, result, "task 1 (app)")
+        assert future.result(10) == 42
+        return before
+    yield resolve
+    resolver.finish()
+    assert resolver.join(10)
+
+
+def test_monitoring_messages_are_passed_on_before_the_future_is_done(monitored, caplog):
+    assert monitored(monitoring=packed(["one", "two"])) == ["one", "two"]
+    assert monitored(monitoring=None) == ["one", "two"]
+    assert not caplog.records
+
+
+@pytest.mark.parametrize("monitoring", ["not base64!", "AAAA", 3, packed(3)])
+def test_monitoring_messages_that_cannot_be_read_cost_nothing_but_themselves(monitored, caplog, monitoring):
+    assert monitored(monitoring=monitoring) == []
+    assert "task 1 (app) were lost: some or all, for they cannot be read" in caplog.text
+    assert monitored(monitoring=packed(["next"])) == ["next"]
+
+
+def test_monitoring_messages_that_end_the_thread_which_reads_them_do_not(monitored, caplog):
+    assert monitored(monitoring=packed([Trap()])) == []
+    assert "SystemExit" in caplog.text
+    assert monitored(monitoring=packed(["next"])) == ["next"]
+
+
+def test_which_monitoring_messages_are_missing_is_said(monitored, caplog):
+    assert monitored(monitoring=packed(["one"]), monitoring_lost="2 of 3, for want of room") == ["one"]
+    assert "Monitoring messages of task 1 (app) were lost: 2 of 3, for want of room" in caplog.text
+
+
+def test_without_monitoring_nothing_is_read(resolver, caplog):
+    future = Future()
+    resolver.resolve(future, replace(message(serialize(42)), monitoring="not base64!"), "task 1 (app)")
+    assert future.result(10) == 42
+    assert not caplog.records
 
 
 def not_an_exception():

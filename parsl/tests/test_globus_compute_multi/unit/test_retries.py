@@ -54,6 +54,57 @@ def test_rejections_that_are_no_fault_of_the_task_use_up_none():
     assert attempts_until_it_fails(d, NODE) == 2
 
 
+def test_a_late_task_that_was_started_elsewhere_too_has_not_failed():
+    d = Driver([spec("cold", speed=1.0, startup_seconds=1.0), spec("warm", speed=1.0)], failover_attempts=2)
+    d.announce(NODE)
+    d.warm("warm", runs=1)
+    busy = d.put(endpoints=frozenset({"warm"}))
+    task = d.put(node=NODE)
+    assert d.where(task) == ("cold", 1)
+    d.result(f"{busy}.1")
+    d.tick(1000)
+    assert d.turn().attempts == ((f"{task}.2", task),)
+    d.result(f"{task}.2", Outcome.APP_FAILED)
+    d.result(f"{task}.1", Outcome.APP_FAILED)  # too late
+    assert attempts_until_it_fails(d, NODE) == 3
+
+
+def test_a_rejection_that_is_no_fault_of_the_task_makes_up_for_no_failure():
+    d = Driver([spec("a")], failover_attempts=2)
+    d.announce(NODE)
+    attempts_until_it_fails(d, NODE, Outcome.APP_FAILED, failures=2)
+    d.submit(node=NODE)
+    d.reject(d.turn().dispatch_id, 503)
+    d.tick(100)
+    d.result(d.turn().attempts[0][0], Outcome.APP_FAILED)
+    assert attempts_until_it_fails(d, NODE) == 1
+
+
+def test_a_retry_begins_elsewhere_than_where_the_task_failed():
+    d = Driver([spec("a"), spec("b")], failover_attempts=2)
+    d.announce(NODE)
+    d.submit(node=NODE)
+    failing = d.turn()
+    d.result(failing.attempts[0][0], Outcome.TASK_FAILED)
+    working = d.turn()
+    assert working.endpoint != failing.endpoint
+    d.result(working.attempts[0][0], Outcome.APP_FAILED)
+    retried = d.submit(node=NODE)
+    assert d.turn().endpoint == working.endpoint
+    assert [(line.get("failures"), line.get("avoids")) for line in d.lines if line.get("task") == retried and line["state"] == "pending"] == [
+        (1, [failing.endpoint])]
+
+
+def test_the_error_counts_what_failed_before_the_retry():
+    d = Driver([spec("a")], failover_attempts=1)
+    d.announce(NODE)
+    attempts_until_it_fails(d, NODE)
+    attempts_until_it_fails(d, NODE)
+    first, second = d.failed.values()
+    assert "gave up after 2 attempts on a;" in first.message
+    assert "gave up after 1 attempt on a (3 failures with those before Parsl retried it);" in second.message
+
+
 @pytest.mark.parametrize("one, other", [(NODE, NODE + 1), (NODE, None), (None, None)])
 def test_other_tasks_have_attempts_of_their_own(one, other):
     d = Driver([spec("a")], failover_attempts=2)

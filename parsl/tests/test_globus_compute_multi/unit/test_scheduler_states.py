@@ -146,6 +146,7 @@ class SchedulerStates(RuleBasedStateMachine):
             for node in range(self.nodes + 1):
                 d.leave(node)
             assert not len(d.scheduler.graph), "finished tasks leave the graph"
+            assert not d.scheduler._failed, "nothing is kept of finished tasks"
 
 
 @pytest.mark.local
