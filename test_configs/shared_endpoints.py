@@ -25,7 +25,7 @@ def pytest_configure(config: pytest.Config) -> None:
         directory = Path(worker).absolute()
         directory.mkdir(exist_ok=True)
         os.chdir(directory)
-    elif config.getoption("numprocesses", None):
+    elif config.getoption("numprocesses", None) and not config.getoption("collectonly"):
         compute = start_endpoints()
         config.stash[_compute] = compute
         os.environ[VARIABLE] = json.dumps({"address": compute.address, "token": compute.token, "endpoint_ids": compute.endpoint_ids})
