@@ -114,8 +114,8 @@ def decode_result(body: bytes) -> ResultMessage:
 
     if message.error_details is not None:
         about["code"] = message.error_details.code
-        # The details say which kind of failure it was; what it was is in the last line of the agent's traceback.
-        last = message.data.rstrip().rpartition("\n")[2].strip()[:1000]
+        # The details say which kind of failure it was; what it was is in the last line of the agent's traceback, which may have a ruler below.
+        last = next((line.strip()[:1000] for line in reversed(message.data.splitlines()) if any(map(str.isalnum, line))), "no reason given")
         text = f"{message.error_details.code}: {message.error_details.user_message} ({last})"
         return _without_envelope(Outcome.TASK_FAILED, text, about, common)
     try:

@@ -139,7 +139,7 @@ def test_a_failure_reported_by_the_endpoint_has_no_attempt_but_the_tasks_id():
 
 
 def test_a_failure_reported_by_the_endpoint_says_what_happened_there():
-    told = "Traceback (most recent call last):\n  File ...\n\nValueError: no such launcher\n\n"
+    told = "Traceback (most recent call last):\n  File ...\n\nValueError: no such launcher\n  -------\n\n"
     details = {"code": "RemoteExecutionError", "user_message": "An error occurred"}
     assert decode_result(message_of(told, error_details=details)).message == (
         "RemoteExecutionError: An error occurred (ValueError: no such launcher)")
