@@ -312,11 +312,11 @@ class GlobusComputeMultiExecutor(ParslExecutor, RepresentationMixin):
         return future
 
     def task_state_changed(self, task_record: TaskRecord, new_state: States) -> None:
-        """Learn of the workflow; called by the DataFlowKernel, where it has hooks."""
+        """Learn of the workflow; called by the DataFlowKernel."""
         self._workflow.state_changed(task_record, new_state)
 
     def task_submitting(self, task_record: TaskRecord, try_id: int) -> None:
-        """Learn what the next ``submit`` is for; called by the DataFlowKernel, where it has hooks."""
+        """Learn what the next ``submit`` is for; called by the DataFlowKernel."""
         self._workflow.submitting(task_record, try_id)
 
     def _post_if_running(self, message: Union[Announced, Left]) -> None:
@@ -359,10 +359,11 @@ class GlobusComputeMultiExecutor(ParslExecutor, RepresentationMixin):
                                       on_task_group=self._stream.consume, stopping=self._stopping)
         self._poller = StatusPoller(client=client, endpoint_ids=endpoint_ids, governor=governor, post=self._owner.post,
                                     stopping=self._stopping)
-        hooks = hasattr(ParslExecutor, "task_submitting")
-        if not hooks:
+        # Not upstream: begin
+        if not hasattr(ParslExecutor, "task_submitting"):
             self._tell_what_lacks()
-        self._run_log.start(label=self.label, run_id=self.run_id, prefetch=self.prefetch, hooks=hooks, policy=repr(self.policy), endpoints=[
+        # Not upstream: end
+        self._run_log.start(label=self.label, run_id=self.run_id, prefetch=self.prefetch, policy=repr(self.policy), endpoints=[
             {"endpoint": s.name, "id": endpoint_ids[s.name], "filesystem": s.filesystem,
              "threads": [{"cores": c.cores, "count": c.count, "config": c.config} for c in s.classes]} for s in specs])
         self._resolver.start()
@@ -378,6 +379,7 @@ class GlobusComputeMultiExecutor(ParslExecutor, RepresentationMixin):
             speed=endpoint.speed, filesystem=self._filesystems[str(endpoint.name)], startup_seconds=endpoint.startup_seconds,
             cost_per_core_hour=endpoint.cost_per_core_hour)
 
+    # Not upstream: begin
     def _tell_what_lacks(self) -> None:
         logger.info("Executor %s: this Parsl's DataFlowKernel has no hooks, so tasks of equal priority are first come, first served", self.label)
         if len(set(self._filesystems.values())) > 1:
@@ -385,6 +387,7 @@ class GlobusComputeMultiExecutor(ParslExecutor, RepresentationMixin):
                 "Executor %s: this Parsl's DataFlowKernel has no hooks, so a task that reads a file which another task has written may run on "
                 "an endpoint that does not have it. Restrict such tasks by 'endpoints' in parsl_resource_specification, or give endpoints that "
                 "share files the same filesystem=.", self.label)
+    # Not upstream: end
 
     def _stop_threads(self) -> None:
         self._stopping.set()

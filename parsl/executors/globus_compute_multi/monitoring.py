@@ -30,8 +30,8 @@ class ResultRadio(RadioConfig, RepresentationMixin):
     Nothing must be reachable from the endpoint: no port of the submitting machine, no shared file system. In return the messages
     arrive when the task has ended. For messages while it runs use one of Parsl's other radios, where endpoints can reach it.
 
-    On the endpoint, the runner puts a radio of its own in this one's place (``compute/runner.py``), since Parsl there is a stock one. At most
-    1 MB of a task's messages comes back, compressed; what is left out is said in Parsl's log.
+    On the endpoint, the runner puts a radio of its own in this one's place (``compute/runner.py``), since Parsl there may not have this
+    package. At most 1 MB of a task's messages comes back, compressed; what is left out is said in Parsl's log.
     """
 
     def create_receiver(self, *, run_dir: str, resource_msgs: "Queue[TaggedMonitoringMessage]") -> MonitoringRadioReceiver:

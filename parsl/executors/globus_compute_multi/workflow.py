@@ -1,4 +1,4 @@
-"""What the executor learns of the workflow that it is a part of, where the DataFlowKernel tells it: dependencies, and where files lie.
+"""What the executor learns of the workflow that it is a part of, as the DataFlowKernel tells it: dependencies, and where files lie.
 
 Parsl's futures are the only thing that leads from a task to those that it depends on. They are looked at when the DataFlowKernel calls,
 and never kept: what is passed on are numbers, so that the garbage collection of tasks and futures is as it is without this.
@@ -151,7 +151,7 @@ class Workflow:
         Returns
         -------
         Submission or None
-            None if the DataFlowKernel did not say: it has no hooks, or it was not the DataFlowKernel that called ``submit``.
+            None if the DataFlowKernel did not say, for example because something else called ``submit``.
 
         Raises
         ------

@@ -1,7 +1,7 @@
 """The one function that is registered with Globus Compute; every task is an argument of it.
 
-It is registered *by source*, because the endpoints have a stock Parsl: this module must import nothing at the top that an endpoint may not
-have, and the function must need nothing of this module.
+It is registered *by source*, because the Parsl on an endpoint may not have this package: this module must import nothing at the top that an
+endpoint may not have, and the function must need nothing of this module.
 """
 
 

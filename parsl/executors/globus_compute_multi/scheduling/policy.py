@@ -97,10 +97,10 @@ class EarliestFinish(Policy):
 
     Observations: with the pending queue in order of the longest remaining path this is HEFT done on line, and within a few percent of HEFT
     that knows the whole workflow beforehand. On endpoints of equal speed it is the same as any other policy that never leaves a thread
-    idle; the more speeds differ, the more it gains (``make bench-scheduling``). It takes a wait into account only for threads that are
+    idle; the more speeds differ, the more it gains. It takes a wait into account only for threads that are
     clearly faster: where speeds are learned and equal, waiting for a supposed difference costs more than it brings. Where run times are
     learned, it pays to be cautious: the tasks on which the workflow waits in the end are those that ran longer than the mean of their app, and a
-    slow endpoint makes that worse (twice the mean was the best of 1, 1.5, 2 and 3; 4 % better than the mean itself).
+    slow endpoint makes that worse.
 
     Parameters
     ----------

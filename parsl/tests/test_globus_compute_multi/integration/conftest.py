@@ -22,7 +22,7 @@ NO_REQUEST_LIMIT = Limits(requests=None)
 
 
 def portable(function):
-    """The function as if it stood in the user's script: endpoints have a stock Parsl, and cannot import this test."""
+    """The function as if it stood in the user's script: endpoints may have a Parsl without this test."""
     copy = types.FunctionType(function.__code__, {"__builtins__": builtins, "__name__": "__main__"}, function.__name__,
                               function.__defaults__, function.__closure__)
     copy.__kwdefaults__ = function.__kwdefaults__
@@ -59,7 +59,8 @@ def faults(compute):
 def make_executor(compute, tmp_path):
     """Makes executors on the pool of three endpoints, with logs under ``tmp_path``."""
     def make(**arguments):
-        arguments.setdefault("endpoints", [Endpoint(compute.endpoint_ids[name], name=name, threads=threads) for name, threads in THREADS.items()])
+        if "endpoints" not in arguments:
+            arguments["endpoints"] = [Endpoint(compute.endpoint_ids[name], name=name, threads=threads) for name, threads in THREADS.items()]
         label = arguments.setdefault("label", "multi")
         arguments.setdefault("log_file", str(tmp_path / f"{label}.jsonl"))
         return GlobusComputeMultiExecutor(**{"client": compute.client(), "request_limit": None, **arguments})

@@ -28,6 +28,7 @@ from parsl.executors.globus_compute_multi.errors import (
 from parsl.executors.globus_compute_multi.observe.replay import read_log, replay
 from parsl.tests.test_globus_compute_multi.integration.conftest import (
     NO_REQUEST_LIMIT,
+    THREADS,
     check_log,
     portable,
 )
@@ -263,7 +264,7 @@ from parsl.executors.globus_compute_multi import GlobusComputeMultiExecutor
 def double(x):
     return 2 * x
 
-executor = GlobusComputeMultiExecutor({list(compute.endpoint_ids.values())!r}, request_limit=None)
+executor = GlobusComputeMultiExecutor({[compute.endpoint_ids[name] for name in THREADS]!r}, request_limit=None)
 with parsl.load(Config(executors=[executor], run_dir={str(tmp_path / "runinfo")!r})):
     print([future.result() for future in [double(i) for i in range(5)]])
 """)

@@ -1,4 +1,4 @@
-"""What the DataFlowKernel tells an executor that observes tasks (patches/0003)."""
+"""What the DataFlowKernel tells an executor that observes tasks."""
 from __future__ import annotations
 
 import logging
