@@ -7,12 +7,12 @@ FORK := $(ROOT)/.fork/parsl
 NEW_TESTS := $(FORK)/parsl/tests/test_globus_compute_multi
 TEST_CONFIG := $(ROOT)/test_configs/globus_compute_multi.py
 
-REQUIREMENTS := requirements.txt localhost-requirements.txt demo-requirements.txt test-requirements.txt
+REQUIREMENTS := requirements.txt localhost-requirements.txt demo-requirements.txt test-requirements.txt docs-requirements.txt
 SOURCES := setup.py $(wildcard parsl tools test_configs demo benchmarks docs)
-TYPED := $(wildcard tools test_configs demo benchmarks)
+TYPED := $(wildcard tools test_configs demo benchmarks docs)
 
-# What upstream selects for its own GlobusComputeExecutor, and test_file_apps, whose staging works here. Root may write anywhere, so tests of permissions cannot pass for it.
-K ?= (not shared_fs and not issue_3620 and not staging_required and not cleannet$(ROOT_DESELECTS)) or test_file_apps
+# All of Parsl's suite but what needs the internet. Root may write anywhere, so tests of permissions cannot pass for it; test-parsl-user runs them.
+K ?= not cleannet$(ROOT_DESELECTS)
 ROOT_DESELECTS := $(if $(filter 0,$(shell id -u)), and not unix_filesystem_permissions_required)
 
 # Explicit file names, because Parsl's conftest ignores every folder called "integration". Each group in a process of its own: Parsl's
@@ -28,7 +28,8 @@ help: ## list the targets (the default)
 	@echo '  PYTHON             Python 3.10 or newer for the virtual environments, client and agents (python3)'
 	@echo '  RABBITMQ_URL       compute, demo: a broker to use, amqp://user:password@host:port/, instead of a private one'
 	@echo '  LOCAL_GC_AGENT_PYTHON  Python of another virtual environment that has the endpoint agent (.venv-agents/bin/python)'
-	@echo '  K                  test-parsl: the tests to run, as for pytest -k (what upstream runs with Globus Compute)'
+	@echo '  K                  test-parsl*: the tests to run, as for pytest -k (all that need no internet)'
+	@echo '  PARSL              upstream-pr: a clone of Parsl without uncommitted changes'
 	@echo '  ARGS               compute, demo, bench-*: arguments for the program'
 
 .PHONY: venv
@@ -63,6 +64,14 @@ bench-localhost: fork agents rabbitmq ## times a few workloads on three endpoint
 bench-scheduling: fork ## simulates workflows on the scheduler's core, beside other schedulers, and says what must be reached
 	@$(BIN)/python benchmarks/scheduling.py $(ARGS)
 
+.PHONY: docs
+docs: fork ## the documentation, docs/_build/html/index.html
+	$(BIN)/python -m sphinx -E -W --keep-going -q -d docs/_build/doctrees docs docs/_build/html
+
+.PHONY: bench-hooks
+bench-hooks: fork ## times parsl-perf on local threads, with and without the hooks in the DataFlowKernel in turns
+	@$(BIN)/python benchmarks/hooks.py $(ARGS)
+
 .PHONY: lint
 lint: fork ## flake8, isort and mypy, set as upstream has them
 	$(BIN)/flake8 $(SOURCES)
@@ -79,20 +88,49 @@ test-unit: fork ## tests that start no service
 	$(PYTEST) $(ROOT)/test_configs/tests/unit
 	$(PYTEST) $(ROOT)/demo/tests/test_*.py
 	$(PYTEST) $(ROOT)/benchmarks/tests
+	$(PYTEST) $(ROOT)/docs/tests/test_*.py
 	$(PYTEST) --config=local $(NEW_TESTS)/unit
 
 # Some tests restart the broker, or look at its processes: always a private one.
-test-integration test-parsl: export RABBITMQ_URL =
+test-integration test-parsl test-parsl-user test-parsl-engine test-release: export RABBITMQ_URL =
 
 .PHONY: test-integration
 test-integration: fork agents rabbitmq ## tests with real endpoint agents and a real RabbitMQ on localhost
 	$(PYTEST) $(ROOT)/test_configs/tests/integration
 	$(PYTEST) $(ROOT)/demo/tests/integration
+	$(PYTEST) $(ROOT)/docs/tests/integration
 	$(PYTEST) --config=local $(NEW_TESTS)/integration/test_*.py
+
+# What each run of Parsl's suite on the executor has in common. Over several pytest processes (XDIST) these share the endpoints.
+PARSL_TESTS = $(FORK)/parsl/tests
+PARSL_SUITE = $(PARSL_TESTS) --ignore=$(NEW_TESTS) --random-order -p no:cacheprovider --config=$(TEST_CONFIG) -k "$(K)"
+XDIST := -p shared_endpoints -n 2
 
 .PHONY: test-parsl
 test-parsl: fork agents rabbitmq ## Parsl's own test suite on the executor, over three endpoints on localhost; K="<pytest -k expression>" selects
-	$(PYTEST) --config=$(TEST_CONFIG) -k "$(K)" $(FORK)/parsl/tests
+	tools/in_scratch.sh $(BIN)/pytest $(PARSL_SUITE)
+
+test-parsl-user: ROOT_DESELECTS =
+.PHONY: test-parsl-user
+test-parsl-user: fork agents rabbitmq ## the same as an ordinary user (started as root, it becomes one), in two processes at once
+	tools/as_ordinary_user.sh $(BIN)/pytest $(XDIST) $(PARSL_SUITE)
+
+.PHONY: test-parsl-engine
+test-parsl-engine: fork agents rabbitmq ## the same on endpoints with the GlobusComputeEngine
+	LOCAL_GC_ENGINE=GlobusComputeEngine tools/in_scratch.sh $(BIN)/pytest $(PARSL_SUITE)
+
+# Installed anew each time, since pip cannot tell what has changed; what it builds with goes.
+.PHONY: release
+release: ## a virtual environment with an unpatched Parsl and the executor, .venv-release
+	@$(PYTHON) tools/make_venv.py .venv-release tools/parsl-release.txt requirements.txt localhost-requirements.txt test-requirements.txt
+	@rm -rf build
+	@.venv-release/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --force-reinstall .
+	@rm -rf build *.egg-info
+
+test-release: PARSL_TESTS = $$($(ROOT)/.venv-release/bin/python -c "import parsl.tests; print(*parsl.tests.__path__)")
+.PHONY: test-release
+test-release: release agents rabbitmq ## the same on an unpatched release of Parsl, whose DataFlowKernel has no hooks, in two processes at once
+	PYTHONPATH=$(ROOT)/test_configs tools/in_scratch.sh $(ROOT)/.venv-release/bin/pytest $(XDIST) $(PARSL_SUITE)
 
 # Parsl's high-throughput executor finds its programs on PATH.
 test-upstream: export PATH := $(BIN):$(PATH)
@@ -104,14 +142,24 @@ test-upstream: fork ## Parsl's own test suite on its executors for threads and f
 	done
 
 .PHONY: test
-test: ## lint and all tests, stopping at the first group that fails
+test: ## lint and all tests, stopping at the first group that fails; of Parsl's suite on the executor the three runs that differ most
 	@$(MAKE) --no-print-directory lint
 	@$(MAKE) --no-print-directory test-unit
 	@$(MAKE) --no-print-directory test-upstream
 	@$(MAKE) --no-print-directory test-integration
 	@$(MAKE) --no-print-directory test-parsl
+	@$(MAKE) --no-print-directory test-parsl-user
+	@$(MAKE) --no-print-directory test-release
+
+.PHONY: test-all
+test-all: test ## "test", and Parsl's suite on the other engine
+	@$(MAKE) --no-print-directory test-parsl-engine
+
+.PHONY: upstream-pr
+upstream-pr: venv ## branches for Parsl, on the clone named by PARSL=<folder>; tools/check_upstream_pr.sh <folder> then checks every commit
+	@$(BIN)/python tools/upstream_pr.py "$(PARSL)"
 
 .PHONY: clean
 clean: ## remove all that these targets made in this folder
-	rm -rf .venv .venv-agents .fork .scratch build dist *.egg-info
+	rm -rf .venv .venv-agents .venv-release .fork .scratch build dist *.egg-info docs/_build docs/stubs
 	find . \( -name __pycache__ -o -name .mypy_cache -o -name .pytest_cache -o -name .hypothesis \) -prune -exec rm -rf {} +

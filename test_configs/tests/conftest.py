@@ -1,4 +1,6 @@
-"""Every test here is local, as Parsl calls those that bring what they run on; without what they import, there are none."""
+"""What all of these tests have in common."""
+from __future__ import annotations
+
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -6,18 +8,26 @@ import pytest
 
 HERE = Path(__file__).parent
 NEEDED = ("aio_pika", "globus_compute_sdk", "hypothesis", "jinja2", "pydantic", "starlette", "uvicorn", "yaml")
+MARKS = {
+    "local": "mark test to only run locally-defined config.",
+    "globus_compute": "Marks local tests that require the Globus Compute SDK",
+}
 
-if not all(map(find_spec, NEEDED)):
-    collect_ignore_glob = ["*"]
+
+def pytest_ignore_collect() -> bool | None:
+    """Without what they import there are no tests. Not by ``collect_ignore``, which is not asked after the hook in Parsl's conftest."""
+    return None if all(map(find_spec, NEEDED)) else True
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Say what the mark means, for runs without Parsl's own conftest."""
-    config.addinivalue_line("markers", "local: mark test to only run locally-defined config.")
+    """Say what the marks mean, for runs without Parsl's own conftest."""
+    for mark, meaning in MARKS.items():
+        config.addinivalue_line("markers", f"{mark}: {meaning}")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark the tests of this folder."""
+    """Mark the tests, so that of Parsl's make targets only those run them which are for them."""
     for item in items:
         if HERE in item.path.parents:
-            item.add_marker(pytest.mark.local)
+            for mark in MARKS:
+                item.add_marker(mark)
