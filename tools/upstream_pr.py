@@ -14,6 +14,7 @@ from fork import ROOT, ForkError
 from upstream.assign import assign
 from upstream.clone import ADVICE, Identity, Worktree, check, query
 from upstream.files import read_files
+from upstream.hooks import check_hooks
 from upstream.plan import BRANCH, COMMITS
 
 
@@ -47,6 +48,7 @@ def make_branches(clone: Path) -> tuple[dict[str, str], list[str]]:
             for patch in commit.patches:
                 own, upstream = ROOT / "patches" / patch, ROOT / "patches" / "upstream" / patch
                 missing += worktree.apply(own if own.exists() else upstream)
+            check_hooks(worktree.folder)
             tips[f"{BRANCH}-{commit.part}"] = tips[BRANCH] = worktree.commit(commit.message, added)
         query(clone, "update-ref", "--stdin", text="".join(f"create refs/heads/{branch} {tip}\n" for branch, tip in tips.items()))
     return tips, list(dict.fromkeys(missing))

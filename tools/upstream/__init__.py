@@ -4,4 +4,5 @@
 * ``files``: what the files look like in Parsl's tree
 * ``assign``: which commit brings which file
 * ``clone``: the git side
+* ``hooks``: whether the hooks came to lie where they should
 """
