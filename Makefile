@@ -101,23 +101,24 @@ test-integration: fork agents rabbitmq ## tests with real endpoint agents and a 
 	$(PYTEST) $(ROOT)/docs/tests/integration
 	$(PYTEST) --config=local $(NEW_TESTS)/integration/test_*.py
 
-# What each run of Parsl's suite on the executor has in common. Over several pytest processes (XDIST) these share the endpoints.
+# What each run of Parsl's suite on the executor has in common.
 PARSL_TESTS = $(FORK)/parsl/tests
-PARSL_SUITE = $(PARSL_TESTS) --ignore=$(NEW_TESTS) --random-order -p no:cacheprovider --config=$(TEST_CONFIG) -k "$(K)"
-XDIST := -p shared_endpoints -n 2
+PARSL_SUITE = $(PARSL_TESTS) --ignore=$(NEW_TESTS) --random-order -p no:cacheprovider -k "$(K)"
+ONE_PROCESS := --config=$(TEST_CONFIG)
+TWO_PROCESSES := --config=$(ROOT)/test_configs/shared_endpoints.py -p shared_endpoints -n 2
 
 .PHONY: test-parsl
 test-parsl: fork agents rabbitmq ## Parsl's own test suite on the executor, over three endpoints on localhost; K="<pytest -k expression>" selects
-	tools/in_scratch.sh $(BIN)/pytest $(PARSL_SUITE)
+	tools/in_scratch.sh $(BIN)/pytest $(ONE_PROCESS) $(PARSL_SUITE)
 
 test-parsl-user: ROOT_DESELECTS =
 .PHONY: test-parsl-user
 test-parsl-user: fork agents rabbitmq ## the same as an ordinary user (started as root, it becomes one), in two processes at once
-	tools/as_ordinary_user.sh $(BIN)/pytest $(XDIST) $(PARSL_SUITE)
+	tools/as_ordinary_user.sh $(BIN)/pytest $(TWO_PROCESSES) $(PARSL_SUITE)
 
 .PHONY: test-parsl-engine
 test-parsl-engine: fork agents rabbitmq ## the same on endpoints with the GlobusComputeEngine
-	LOCAL_GC_ENGINE=GlobusComputeEngine tools/in_scratch.sh $(BIN)/pytest $(PARSL_SUITE)
+	LOCAL_GC_ENGINE=GlobusComputeEngine tools/in_scratch.sh $(BIN)/pytest $(ONE_PROCESS) $(PARSL_SUITE)
 
 # Installed anew each time, since pip cannot tell what has changed; what it builds with goes.
 .PHONY: release
@@ -130,7 +131,7 @@ release: ## a virtual environment with an unpatched Parsl and the executor, .ven
 test-release: PARSL_TESTS = $$($(ROOT)/.venv-release/bin/python -c "import parsl.tests; print(*parsl.tests.__path__)")
 .PHONY: test-release
 test-release: release agents rabbitmq ## the same on an unpatched release of Parsl, whose DataFlowKernel has no hooks, in two processes at once
-	PYTHONPATH=$(ROOT)/test_configs tools/in_scratch.sh $(ROOT)/.venv-release/bin/pytest $(XDIST) $(PARSL_SUITE)
+	PYTHONPATH=$(ROOT)/test_configs tools/in_scratch.sh $(ROOT)/.venv-release/bin/pytest $(TWO_PROCESSES) $(PARSL_SUITE)
 
 # Parsl's high-throughput executor finds its programs on PATH.
 test-upstream: export PATH := $(BIN):$(PATH)

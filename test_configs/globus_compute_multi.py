@@ -6,18 +6,13 @@ variable ``LOCAL_GC_ENGINE`` names the engine of the endpoints: ThreadPoolEngine
 """
 from __future__ import annotations
 
-import json
 import os
 import sys
 from pathlib import Path
-from typing import Any, Optional
+from typing import Any
 
 from parsl.config import Config
-from parsl.executors.globus_compute_multi import (
-    Endpoint,
-    GlobusComputeMultiExecutor,
-    ThreadClass,
-)
+from parsl.executors.globus_compute_multi import Endpoint, GlobusComputeMultiExecutor
 
 # Not upstream: begin
 _here = str(Path(__file__).resolve().parent)
@@ -26,26 +21,21 @@ if _here not in sys.path:
 # Not upstream: end
 
 from local_globus_compute import Limits, LocalEndpoint, LocalGlobusCompute
-from local_globus_compute.client import LocalClient
 
 THREADS = {"one": 1, "two": 2, "four": 4}
 
-#: Environment variable with the endpoints that are there already, as the pytest plugin shared_endpoints writes it.
-VARIABLE = "GLOBUS_COMPUTE_MULTI_SHARED_ENDPOINTS"
-
 
 class LocalMultiExecutor(GlobusComputeMultiExecutor):
-    """The executor together with the local Globus Compute that it runs on, if that is to end with it."""
+    """The executor together with the local Globus Compute that it runs on, which ends with it."""
 
-    local_compute: Optional[LocalGlobusCompute] = None
+    local_compute: LocalGlobusCompute
 
     def shutdown(self, *args: Any, **kwargs: Any) -> None:
         """Shut the executor down, then the local Globus Compute; nothing the second time."""
         try:
             super().shutdown(*args, **kwargs)
         finally:
-            if self.local_compute is not None:
-                self.local_compute.close()
+            self.local_compute.close()
 
 
 def start_endpoints() -> LocalGlobusCompute:
@@ -56,19 +46,7 @@ def start_endpoints() -> LocalGlobusCompute:
 
 
 def fresh_config() -> Config:
-    """Start the endpoints, and return a configuration that ends them when it is cleaned up (at the latest when Python exits).
-
-    If there are shared endpoints, their tasks run in this process's current directory, in children of their own.
-    """
-    if VARIABLE in os.environ:
-        shared = json.loads(os.environ[VARIABLE])
-        here = {"working_dir": os.getcwd()}
-        return Config(executors=[LocalMultiExecutor(
-            endpoints=[Endpoint(id, name=name, threads=[ThreadClass(1, THREADS[name], here)], filesystem="local")
-                       for name, id in shared["endpoint_ids"].items()],
-            client=LocalClient(shared["address"], shared["token"]),
-            request_limit=None,
-        )])
+    """Start the endpoints, and return a configuration that ends them when it is cleaned up (at the latest when Python exits)."""
     compute = start_endpoints()
     try:
         executor = LocalMultiExecutor(

@@ -66,9 +66,9 @@ config_local_tests() {
         -k "not cleannet and not workqueue and not taskvine and not globus_compute" | grep :: | sed 's/\[.*//' | sort -u
 }
 
-# VENV: how many tests pass in upstream's "make local_thread_test".
+# VENV: how many tests pass in upstream's "make local_thread_test". One is left out that reads a zip file while a thread writes it.
 local_threads_passed() {
-    run_pytest "$1" parsl/tests/ -k "not cleannet" --config parsl/tests/configs/local_threads.py | tee -a /dev/stderr | grep -o '[0-9]* passed'
+    run_pytest "$1" parsl/tests/ -k "not cleannet and not test_stdout_stderr_staging_zip" --config parsl/tests/configs/local_threads.py | tee -a /dev/stderr | grep -o '[0-9]* passed'
 }
 
 trap finish EXIT
