@@ -104,8 +104,8 @@ def test_the_executor_and_its_unit_tests_are_there_before_anything_of_localhost(
         ours = {path.relative_to(fork.ROOT).as_posix() for path in (fork.ROOT / folder).rglob("*.py")}
         assert {place_of(name) for name in ours} <= files
     assert not [name for name in files if "local_globus_compute" in name or "globus_compute_multi/integration" in name]
-    assert "Developing on localhost" not in git(tree, "show", f"{PARTS[1]}:{PAGE}")
-    assert "Developing on localhost" in git(tree, "show", f"{PARTS[2]}:{PAGE}")
+    assert "Developing on Localhost" not in git(tree, "show", f"{PARTS[1]}:{PAGE}")
+    assert "Developing on Localhost" in git(tree, "show", f"{PARTS[2]}:{PAGE}")
 
 
 def test_the_parts_of_the_executor_come_one_by_one_each_with_its_tests(made):

@@ -180,7 +180,7 @@ does so from the command line, for any program that uses the SDK.
         takes=(LOCAL,),
         tests=(LOCAL_TESTS,),
         patches=("gitignore.patch", "make-agents.patch"),
-        sections=((PAGE, "Developing on localhost"),),
+        sections=((PAGE, "Developing on Localhost"),),
     ),
     Commit(
         part="3-localhost",
