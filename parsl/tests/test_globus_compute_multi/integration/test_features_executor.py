@@ -189,12 +189,12 @@ engine:
 
 def test_parsl_perf_runs_with_the_registered_configuration_and_leaves_no_process(tmp_path):
     command = [sys.executable, "-m", "parsl.benchmark.perf", "--config", inspect.getfile(fresh_config), "--time", "1"]
-    with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as perf:
-        told = []
-        for line in perf.stdout:
+    told, processes = [], set()
+    with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+                          env={**os.environ, "PYTHONUNBUFFERED": "1"}) as perf:
+        for line in perf.stdout:  # as it comes, so the processes are seen while they run
             told.append(line)
-            if line.startswith("==== Iteration 2"):  # so every thread has had work
-                processes = psutil.Process(perf.pid).children(recursive=True)
+            processes.update(psutil.Process(perf.pid).children(recursive=True))
     assert perf.returncode == 0 and told[-1] == "The end\n", "".join(told)
     assert len(processes) > 2 * len(CONFIGURED)  # an agent and its child for each endpoint, and more
     left = [process for process in psutil.wait_procs(processes, timeout=10)[1] if process.status() != psutil.STATUS_ZOMBIE]
