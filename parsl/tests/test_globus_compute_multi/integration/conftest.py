@@ -3,8 +3,10 @@ from __future__ import annotations
 
 import builtins
 import gc
+import importlib
 import threading
 import types
+import uuid
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -28,6 +30,15 @@ def portable(function):
     copy.__kwdefaults__ = function.__kwdefaults__
     copy.__module__ = "__main__"
     return copy
+
+
+@pytest.fixture
+def only_here(tmp_path, monkeypatch):
+    """A function of a module that the endpoints do not have, so it is pickled by name, and cannot be unpickled there."""
+    name = f"only_here_{uuid.uuid4().hex}"
+    (tmp_path / f"{name}.py").write_text("def work():\n    pass\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    return importlib.import_module(name).work
 
 
 def our_threads():

@@ -3,14 +3,12 @@
 # (for the configuration, a single module that cannot say that it is typed)
 from __future__ import annotations
 
-import importlib
 import inspect
 import json
 import os
 import re
 import subprocess
 import sys
-import uuid
 from pathlib import Path
 
 import psutil
@@ -56,15 +54,6 @@ def where(text="", inputs=(), outputs=()):
         with open(file.filepath, "w") as out:
             out.write(text)
     return os.getpid()
-
-
-@pytest.fixture
-def only_here(tmp_path, monkeypatch):
-    """A function of a module that the endpoints do not have, so it is pickled by name, and cannot be unpickled there."""
-    name = f"only_here_{uuid.uuid4().hex}"
-    (tmp_path / f"{name}.py").write_text("def work():\n    pass\n")
-    monkeypatch.syspath_prepend(tmp_path)
-    return importlib.import_module(name).work
 
 
 def test_usage_tracking_names_the_executor_but_neither_endpoints_nor_credentials(make_executor, compute, tmp_path, monkeypatch):
