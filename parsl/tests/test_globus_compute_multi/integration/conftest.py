@@ -8,6 +8,8 @@ import threading
 import types
 import uuid
 from contextlib import contextmanager
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import psutil
@@ -76,6 +78,26 @@ def make_executor(compute, tmp_path):
         arguments.setdefault("log_file", str(tmp_path / f"{label}.jsonl"))
         return GlobusComputeMultiExecutor(**{"client": compute.client(), "request_limit": None, **arguments})
     return make
+
+
+@pytest.fixture
+def web(tmp_path):
+    """Address of a web server with a file ``data.txt``."""
+    folder = tmp_path / "web"
+    folder.mkdir()
+    (folder / "data.txt").write_text("from the web")
+
+    class Silent(SimpleHTTPRequestHandler):
+        def log_message(self, *args):
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Silent, directory=str(folder)))
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_address[1]}"
+    server.shutdown()
+    thread.join()
+    server.server_close()
 
 
 def check_log(executor):

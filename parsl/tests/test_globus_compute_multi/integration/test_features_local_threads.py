@@ -1,11 +1,8 @@
 """What apps see is the same as with Parsl's own threads: each test runs once on those, and once on real endpoints."""
 from __future__ import annotations
 
-import threading
 import zipfile
 from contextlib import contextmanager
-from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -57,20 +54,6 @@ def run(request, compute, make_executor, tmp_path):
 def launched(dfk):
     """How many tasks, retries included, the executor was given."""
     return (Path(dfk.run_dir) / "parsl.log").read_text().count(f"launched on executor {LABEL}")
-
-
-@pytest.fixture
-def web(tmp_path):
-    """Address of a web server with a file ``data.txt``."""
-    (tmp_path / "web").mkdir()
-    (tmp_path / "web" / "data.txt").write_text("from the web")
-    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(SimpleHTTPRequestHandler, directory=str(tmp_path / "web")))
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_address[1]}"
-    server.shutdown()
-    thread.join()
-    server.server_close()
 
 
 @portable

@@ -2,11 +2,7 @@
 from __future__ import annotations
 
 import os
-import threading
 import time
-from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 
 import pytest
 
@@ -207,26 +203,6 @@ class TestCores:
             futures = {name: [app(0.02, parsl_resource_specification={"endpoints": [name]}) for _ in range(5)] for name in folders}
             processes = {name: {future.result()[0] for future in futures[name]} for name in folders}
         assert len(processes["small"]) == len(processes["medium"]) == 1 and processes["small"] != processes["medium"]
-
-
-@pytest.fixture
-def web(tmp_path):
-    """Address of a web server with a file ``data.txt``."""
-    folder = tmp_path / "web"
-    folder.mkdir()
-    (folder / "data.txt").write_text("from the web")
-
-    class Silent(SimpleHTTPRequestHandler):
-        def log_message(self, *args):
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Silent, directory=str(folder)))
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_address[1]}"
-    server.shutdown()
-    thread.join()
-    server.server_close()
 
 
 class TestFiles:
