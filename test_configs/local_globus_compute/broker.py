@@ -147,6 +147,7 @@ class PrivateBroker:
         return {
             "PATH": os.environ.get("PATH", os.defpath),
             "HOME": str(here),  # for the cookie
+            "ERL_FLAGS": "-start_epmd false",  # also for what the node starts once a minute, to see to it that there is an epmd
             "RABBITMQ_ALLOW_INPUT": "1",  # the start script becomes the node, rather than its parent
             "RABBITMQ_NODENAME": node,
             "RABBITMQ_DIST_PORT": str(distribution_port),
