@@ -92,6 +92,10 @@ class Service:
         """Its admin client."""
         return ServiceAdmin(self.url, ADMIN_TOKEN)
 
+    def last_request(self) -> int:
+        """Number of the last request in its log, 0 if there was none."""
+        return max((request.number for request in self.admin.requests()), default=0)
+
     def send(self, method: str, path: str, client: str | None = USER, **arguments: Any) -> requests.Response:
         """One request, whatever its answer."""
         headers = {"Authorization": f"Bearer {TOKENS[client]}"} if client else {}
