@@ -48,6 +48,18 @@ class EndpointsFailed(GlobusComputeMultiError):
     """Every attempt to run the task failed for a reason outside the app."""
 
 
+class TaskLost(GlobusComputeMultiError):
+    """The endpoint that ran the task is gone, and the task must not run twice (``redispatch=False``)."""
+
+
+class TaskCancelled(GlobusComputeMultiError):
+    """The task was cancelled by :meth:`GlobusComputeMultiExecutor.cancel`."""
+
+
+class CannotCancel(GlobusComputeMultiError):
+    """The executor cannot tell which of its tasks a future belongs to, so it cannot cancel it."""
+
+
 class TaskTooLarge(GlobusComputeMultiError):
     """Function and arguments of a task are larger than the service takes in one submission."""
 

@@ -27,10 +27,13 @@ from parsl.executors.globus_compute_multi.compute.messages import (
 )
 from parsl.executors.globus_compute_multi.compute.status_poller import StatusPoller
 from parsl.executors.globus_compute_multi.errors import (
+    CredentialsMissing,
     EndpointsFailed,
     NoSuchThread,
     PolicyFailed,
     SchedulerCrashed,
+    TaskCancelled,
+    TaskLost,
     TaskNotCompleted,
 )
 from parsl.executors.globus_compute_multi.messages import (
@@ -78,6 +81,7 @@ _GRACE_SECONDS = 0.02
 _MESSAGES_A_ROUND = 1000
 
 _ERRORS = {FailureKind.IMPOSSIBLE: NoSuchThread, FailureKind.ENDPOINTS_FAILED: EndpointsFailed, FailureKind.POLICY: PolicyFailed,
+           FailureKind.LOST: TaskLost, FailureKind.CREDENTIALS: CredentialsMissing, FailureKind.CANCELLED: TaskCancelled,
            FailureKind.SHUTDOWN: TaskNotCompleted}
 
 

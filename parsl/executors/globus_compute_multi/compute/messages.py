@@ -51,4 +51,24 @@ class StatusAnswered:
     pending: Optional[int] = None
 
 
-Message = Union[DispatchAnswered, DispatchRefused, ResultArrived, StatusAnswered]
+@dataclass(frozen=True)
+class ResultsFetched:
+    """The service was asked for the results of tasks; those that it had were posted before this.
+
+    Parameters
+    ----------
+    attempts : tuple of str
+        IDs of the attempts that it was asked about.
+    """
+
+    attempts: Tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class StreamChanged:
+    """The result stream is connected to the broker now, or is not any more."""
+
+    connected: bool
+
+
+Message = Union[DispatchAnswered, DispatchRefused, ResultArrived, StatusAnswered, ResultsFetched, StreamChanged]

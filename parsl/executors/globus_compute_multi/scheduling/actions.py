@@ -66,6 +66,15 @@ class FailureKind(str, Enum):
     POLICY = "policy"
     """The user's policy raised for it, or chose what it was not offered."""
 
+    LOST = "lost"
+    """It was lost with its endpoint, and must not run twice."""
+
+    CREDENTIALS = "credentials"
+    """The service does not accept the credentials any more."""
+
+    CANCELLED = "cancelled"
+    """The user has cancelled it."""
+
     SHUTDOWN = "shutdown"
     """The executor was shut down first."""
 
@@ -83,6 +92,12 @@ class QueryStatus(NamedTuple):
 
     endpoint: str
     child_id: Optional[str]
+
+
+class QueryResults(NamedTuple):
+    """Ask the service for the results of these attempts, which are late; to be answered by :class:`~.events.ResultsChecked`."""
+
+    attempts: Tuple[str, ...]
 
 
 class Report(NamedTuple):
@@ -113,4 +128,4 @@ class Log(NamedTuple):
     fields: Dict[str, Any]
 
 
-Action = Union[Dispatch, ResolveTask, FailTask, QueryStatus, Report, Log]
+Action = Union[Dispatch, ResolveTask, FailTask, QueryStatus, QueryResults, Report, Log]

@@ -37,6 +37,9 @@ class Outcome(str, Enum):
     REJECTED = "rejected"
     """The service refused the submission."""
 
+    LOST = "lost"
+    """The endpoint is gone, or silent, and nothing came back; should a result come after all, it is used."""
+
     @property
     def is_final(self) -> bool:
         """Whether running the task elsewhere could not change the outcome: the app itself has spoken."""
@@ -224,6 +227,28 @@ class StatusReceived:
 
 
 @dataclass(frozen=True)
+class ResultsChecked:
+    """The service was asked for the results of these attempts; those that it had have been received before this.
+
+    Parameters
+    ----------
+    time : float
+    attempts : tuple of str
+    """
+
+    time: float
+    attempts: Tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class TaskCancelled:
+    """The user does not want a task any more."""
+
+    time: float
+    task_id: int
+
+
+@dataclass(frozen=True)
 class Tick:
     """Time has passed."""
 
@@ -237,5 +262,5 @@ class ShutdownRequested:
     time: float
 
 
-Event = Union[TaskAnnounced, TaskLeft, TaskSubmitted, TurnGranted, DispatchAccepted, DispatchRejected, ResultReceived, StatusReceived, Tick,
-              ShutdownRequested]
+Event = Union[TaskAnnounced, TaskLeft, TaskSubmitted, TurnGranted, DispatchAccepted, DispatchRejected, ResultReceived, StatusReceived,
+              ResultsChecked, TaskCancelled, Tick, ShutdownRequested]
