@@ -21,6 +21,8 @@ class Dispatch(NamedTuple):
         Canonical text of the ``user_endpoint_config`` of the child that they are for; None for the endpoint's default child.
     mpi : tuple of (str, object)
         MPI keys and values of all its tasks.
+    once : bool
+        Whether its tasks must not run twice: it must not be sent again unless the service says that it was not taken.
     """
 
     dispatch_id: int
@@ -28,6 +30,7 @@ class Dispatch(NamedTuple):
     attempts: Tuple[Tuple[str, int], ...]
     config: Optional[str] = None
     mpi: Tuple[Tuple[str, Any], ...] = ()
+    once: bool = False
 
 
 class ResolveTask(NamedTuple):

@@ -112,6 +112,8 @@ class TaskSubmitted:
         Canonical text of the ``user_endpoint_config`` that it asks for.
     mpi : tuple of (str, object)
         MPI keys and values that go to the service with its request, sorted.
+    redispatch : bool or None
+        Whether it may run twice if need be. None: as the scheduler is set.
     """
 
     time: float
@@ -126,6 +128,7 @@ class TaskSubmitted:
     filesystem: Optional[str] = None
     config: Optional[str] = None
     mpi: Tuple[Tuple[str, Any], ...] = ()
+    redispatch: Optional[bool] = None
 
 
 @dataclass(frozen=True)
@@ -187,6 +190,8 @@ class ResultReceived:
         Passed on untouched in :class:`~.actions.ResolveTask`: the core never looks into user data.
     info : tuple of (str, object)
         More about the attempt for the log (host, versions, times).
+    process : str or None
+        What tells the child's process from an earlier one under the same ID, if the worker knows it.
     """
 
     time: float
@@ -197,6 +202,7 @@ class ResultReceived:
     message: str = ""
     payload: Any = None
     info: Tuple[Tuple[str, Any], ...] = ()
+    process: Optional[str] = None
 
 
 @dataclass(frozen=True)
@@ -216,6 +222,12 @@ class StatusReceived:
         ``total_workers`` of the heartbeat.
     pending : int or None
         Tasks waiting at the child, of the heartbeat.
+    outstanding : int or None
+        Tasks that the child has and has not finished, if its engine counts them.
+    taken : int or None
+        Tasks that it has taken since it began, if its engine counts them.
+    heartbeat : float or None
+        Seconds between two heartbeats.
     """
 
     time: float
@@ -224,6 +236,9 @@ class StatusReceived:
     child_id: Optional[str] = None
     workers: Optional[int] = None
     pending: Optional[int] = None
+    outstanding: Optional[int] = None
+    taken: Optional[int] = None
+    heartbeat: Optional[float] = None
 
 
 @dataclass(frozen=True)

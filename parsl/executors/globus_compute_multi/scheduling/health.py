@@ -1,18 +1,35 @@
 """What results and statuses tell of endpoints and their children: whether they are there, run, and with how many workers."""
 from __future__ import annotations
 
-from typing import Any, Callable, Dict, Optional
+from typing import Any, Dict, Optional
 
 from parsl.executors.globus_compute_multi.scheduling.events import (
+    Outcome,
     ResultReceived,
     StatusReceived,
 )
+from parsl.executors.globus_compute_multi.scheduling.failover import Failover
+from parsl.executors.globus_compute_multi.scheduling.ledger import Ledger
 from parsl.executors.globus_compute_multi.scheduling.placement import Placement
 from parsl.executors.globus_compute_multi.scheduling.pool import Pool, PooledEndpoint
 from parsl.executors.globus_compute_multi.scheduling.restarts import Restarts
 from parsl.executors.globus_compute_multi.scheduling.runtimes import LONGEST
-from parsl.executors.globus_compute_multi.scheduling.statuses import StatusPlan, Target
-from parsl.executors.globus_compute_multi.scheduling.threads import Child
+from parsl.executors.globus_compute_multi.scheduling.statuses import (
+    StatusPlan,
+    Target,
+    Urgency,
+)
+from parsl.executors.globus_compute_multi.scheduling.threads import Attempt, Child
+
+#: A status of "offline" of a child is not believed while results came from it within this time, in seconds.
+DOUBT_CHILD_SECONDS = 10.0
+
+#: A child that holds tasks is asked about twice in a heartbeat, but not more often than this, in seconds; and not less if its tasks are late.
+SHORTEST_INTERVAL = 5.0
+
+#: A child whose first tasks have taken so many times what was expected, and two seconds, is asked about before others.
+_LATE = 1.5
+_LATENCY_SECONDS = 2.0
 
 
 class Health:
@@ -24,16 +41,19 @@ class Health:
     placement : Placement
     restarts : Restarts
     statuses : StatusPlan
-    log : callable
-        ``log(**fields)``: write a line to the run log.
+    failover : Failover
+    ledger : Ledger
     """
 
-    def __init__(self, pool: Pool, placement: Placement, restarts: Restarts, statuses: StatusPlan, log: Callable[..., None]) -> None:
+    def __init__(self, *, pool: Pool, placement: Placement, restarts: Restarts, statuses: StatusPlan, failover: Failover, ledger: Ledger) -> None:
         self._pool = pool
         self._placement = placement
         self._restarts = restarts
         self._statuses = statuses
-        self._log = log
+        self._failover = failover
+        self._ledger = ledger
+        self._children: Dict[str, Child] = {}
+        self._heartbeats: Dict[str, float] = {}
         self._watching = False
 
     def due(self, now: float) -> Optional[Target]:
@@ -42,43 +62,102 @@ class Health:
             self._watching = True
             for endpoint in self._pool:
                 self._statuses.watch((endpoint.name, None), now)
-        return self._statuses.due(now)
+        return self._statuses.due(now, lambda target: self._urgency(target, now))
+
+    def _urgency(self, target: Target, now: float) -> Optional[Urgency]:
+        child = None if target[1] is None else self._children.get(target[1])
+        first = None if child is None else next((a for threads in child.classes for a in threads.running.values()), None)
+        if child is None or first is None or not child.warm:
+            return None
+        if now - first.began > _LATE * self._placement.run_seconds(first.task, first.threads) + _LATENCY_SECONDS:
+            return Urgency(True, SHORTEST_INTERVAL)
+        return Urgency(False, max(SHORTEST_INTERVAL, self._heartbeats.get(str(target[1]), 0.0) / 2))
 
     def status(self, event: StatusReceived) -> None:
         """Take in a status."""
         endpoint = self._pool[event.endpoint]
-        self._statuses.heard((event.endpoint, event.child_id), event.time)
+        target = event.endpoint, event.child_id
         fields: Dict[str, Any] = {"child": event.child_id, "online": event.online, "workers": event.workers, "pending": event.pending}
-        self._log(kind="endpoint", endpoint=endpoint.name, state="status", **{k: v for k, v in fields.items() if v is not None})
-        if event.child_id is not None:
-            child = next((c for c in endpoint.children if c.ids and c.ids[-1] == event.child_id), None)
-            if child is not None and event.workers is not None:
+        self._ledger.log(kind="endpoint", endpoint=endpoint.name, state="status", **{k: v for k, v in fields.items() if v is not None})
+        self._statuses.heard(target, event.time)
+        if event.child_id is None:
+            if event.online is not None and (event.online or endpoint.may_be_offline(event.time)):
+                self._set_online(endpoint, event.online, event.time)
+            return
+        child = self._children.get(event.child_id)
+        if child is None:
+            self._statuses.forget(target)  # another process has taken its place
+        elif event.online is False:
+            if child.warm and (child.last_result is None or event.time - child.last_result > DOUBT_CHILD_SECONDS):
+                self._ledger.log(kind="endpoint", endpoint=endpoint.name, state="child_offline", child=event.child_id)
+                self._failover.child_gone(child, "its child process is offline")
+        else:
+            if event.heartbeat is not None:
+                self._heartbeats[event.child_id] = event.heartbeat
+            if event.workers is not None:
                 self._set_workers(child, event.workers, event.time)
-        elif event.online is not None and (event.online or endpoint.may_be_offline(event.time)):
-            self._set_online(endpoint, event.online, event.time)
+            self._compare_counts(child, event)
 
-    def result(self, child: Child, event: ResultReceived) -> None:
-        """Take in that a result came from ``child``."""
-        endpoint = child.endpoint
-        if endpoint.paused_until is not None:
-            self._log(kind="endpoint", endpoint=endpoint.name, state="resumed")
-        away = not endpoint.available
-        endpoint.heard_result(event.time)
-        if away:
-            self._set_online(endpoint, True, event.time)
-        self._statuses.heard((endpoint.name, None), event.time)
+    def _compare_counts(self, child: Child, event: StatusReceived) -> None:
+        """See whether the child's own account of tasks has room for all that it is taken to hold."""
+        if event.taken is not None:
+            before, child.counted = child.counted, (event.time, event.taken)
+            if before is not None and event.taken < before[1]:
+                self._failover.restarted(child, before[0], "its child process was started anew")
+        if event.outstanding == 0 and event.heartbeat is not None:
+            # an old heartbeat may be told, and what came in after it
+            old = event.time - 2 * event.heartbeat - DOUBT_CHILD_SECONDS
+            self._failover.ask_for([attempt for attempt in child.held() if attempt.accepted is not None and attempt.accepted < old])
+
+    def result(self, attempt: Attempt, event: ResultReceived) -> None:
+        """Take in that ``attempt`` has brought a result."""
+        child, endpoint = attempt.threads.child, attempt.threads.endpoint
+        if event.child_id is None and event.outcome is Outcome.TASK_FAILED:
+            return  # the service says so, in the endpoint's stead
+        self._heard(endpoint, event.time)
+        child.last_result = event.time
         if not child.warm:
             self._warm(child, event.run_seconds or 0.0, event.time)
+        if event.process is not None and event.process not in child.processes:
+            if child.processes:
+                # it runs what it gets in order: what it had before this attempt has gone with the process before
+                before = attempt.began if attempt.accepted is None else attempt.accepted
+                self._failover.restarted(child, before, "its child process was started anew")
+            child.processes.add(event.process)
         if event.child_id is None:
             return
         target = endpoint.name, event.child_id
-        if event.child_id not in child.ids:
-            child.ids.append(event.child_id)
-            self._log(kind="endpoint", endpoint=endpoint.name, state="child", child=event.child_id)
+        if child.id != event.child_id:
+            if child.id is not None:
+                self._statuses.forget((endpoint.name, child.id))
+                self._children.pop(child.id, None)
+                self._heartbeats.pop(child.id, None)
+            child.id = event.child_id
+            self._children[event.child_id] = child
+            self._ledger.log(kind="endpoint", endpoint=endpoint.name, state="child", child=event.child_id)
             # a result is as good as a status, but only a status tells how many workers there are
             self._statuses.watch(target, event.time if endpoint.count_is_given else float("-inf"))
         elif endpoint.count_is_given:
             self._statuses.heard(target, event.time)
+
+    def stray(self, event: ResultReceived) -> None:
+        """Take in that a result came of an attempt that was given up."""
+        name = self._ledger.place(event.attempt_id)
+        child = None if event.child_id is None else self._children.get(event.child_id)
+        if child is not None:
+            child.last_result = event.time
+        elif name is None or event.child_id is None:
+            return
+        endpoint = self._pool[name] if child is None else child.endpoint
+        self._heard(endpoint, event.time)
+        if event.outcome is Outcome.OK:
+            self._failover.recovered(endpoint)
+
+    def _heard(self, endpoint: PooledEndpoint, now: float) -> None:
+        endpoint.last_result = now
+        if not endpoint.online:
+            self._set_online(endpoint, True, now)
+        self._statuses.heard((endpoint.name, None), now)
 
     def _warm(self, child: Child, run_seconds: float, now: float) -> None:
         # an endpoint's clock may have been set back or forth while the task ran
@@ -89,37 +168,39 @@ class Health:
         child.warm = True
         for threads in child.classes:
             threads.began(began)
-        self._restarts.warm(child)
+        self._restarts.forget(child)
         self._placement.compare_again()
-        self._log(kind="endpoint", endpoint=child.endpoint.name, state="warm")
+        self._ledger.log(kind="endpoint", endpoint=child.endpoint.name, state="warm")
 
     def _set_workers(self, child: Child, workers: int, now: float) -> None:
         if workers == 0:
             # its batch job has ended, say, and the next waits in the queue; unless that is an old story
             if child.warm and child.endpoint.may_be_offline(now):
-                child.warm, child.asked = False, None
+                child.cool()
                 if any(threads.running for threads in child.classes):
                     self._restarts.asked(child, now)
                 self._placement.compare_again()
-                self._log(kind="endpoint", endpoint=child.endpoint.name, state="cold")
+                self._ledger.log(kind="endpoint", endpoint=child.endpoint.name, state="cold")
             return
         if not child.warm:
             self._warm(child, 0.0, now)
         threads = child.classes[0]
         if child.endpoint.count_is_given or len(child.classes) > 1 or threads.count == workers:
             return
-        self._log(kind="endpoint", endpoint=child.endpoint.name, state="threads", thread_class=threads.index, count=workers)
+        self._ledger.log(kind="endpoint", endpoint=child.endpoint.name, state="threads", thread_class=threads.index, count=workers)
         for attempt in threads.resize(workers):
-            self._log(kind="attempt", attempt=attempt.id, state="queued_ahead")
+            self._ledger.log(kind="attempt", attempt=attempt.id, state="queued_ahead")
         while True:
             successor = threads.promote(now)
             if successor is None:
                 break
-            self._log(kind="attempt", attempt=successor.id, state="running")
+            self._ledger.log(kind="attempt", attempt=successor.id, state="running")
         self._pool.note(threads)
 
     def _set_online(self, endpoint: PooledEndpoint, online: bool, now: float) -> None:
         if endpoint.online != online:
             endpoint.online = online
-            self._log(kind="endpoint", endpoint=endpoint.name, state="online" if online else "offline")
+            self._ledger.log(kind="endpoint", endpoint=endpoint.name, state="online" if online else "offline")
+            if not online:
+                self._failover.endpoint_gone(endpoint, "the endpoint is offline")
         self._pool.note_endpoint(endpoint, now)

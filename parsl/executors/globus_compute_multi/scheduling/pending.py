@@ -36,6 +36,8 @@ class Shape(NamedTuple):
         Canonical text of the ``user_endpoint_config`` it asks for.
     mpi : tuple
         MPI keys and values that go with its request, sorted; tasks travel only with others that have the same.
+    once : bool
+        Whether it must not run twice; such tasks travel with their like only.
     avoid : frozenset of str
         Endpoints where it failed for a reason outside the app; it is tried elsewhere, if there is an elsewhere.
     awaits : Threads or None
@@ -47,6 +49,7 @@ class Shape(NamedTuple):
     filesystem: Optional[str] = None
     config: Optional[str] = None
     mpi: Tuple[Tuple[str, Any], ...] = ()
+    once: bool = False
     avoid: FrozenSet[str] = frozenset()
     awaits: "Optional[Threads]" = None
 
@@ -88,7 +91,7 @@ class Task:
     """
 
     __slots__ = ("id", "app", "size", "priority", "shape", "node", "seconds", "rank", "waits", "tries", "failures", "active", "places", "again",
-                 "done")
+                 "company", "done")
 
     id: int
     app: str
@@ -107,6 +110,7 @@ class Task:
         self.active: Set[str] = _NO_ATTEMPTS  # IDs of the attempts that may still bring a result
         self.places: Dict[str, str] = _NO_PLACES  # endpoints of all its attempts
         self.again = False  # whether it was started again while its first attempt was late
+        self.company: Optional[int] = None  # most tasks in a request that carries it, since one with more was refused
         self.done = False
 
     @property

@@ -69,6 +69,10 @@ class Placement:
         """Expected run time of ``task`` on ``threads``."""
         return (self.app_seconds(task.app) if task.seconds is None else task.seconds) * self._runtimes.factor(threads.endpoint.name)
 
+    def known_seconds(self, task: Task, threads: Threads) -> Optional[float]:
+        """Expected run time of ``task`` on ``threads``; None if that is a guess, since its app was never seen."""
+        return None if task.seconds is None and not self._runtimes.samples(task.app) else self.run_seconds(task, threads)
+
     def observe(self, task: Task, threads: Threads, seconds: float) -> None:
         """Learn from a task that ran for ``seconds`` on ``threads``, unless that cannot be (an endpoint's clock was set back, say)."""
         if not 0 <= seconds <= LONGEST or (task.seconds or 0.0) > LONGEST:

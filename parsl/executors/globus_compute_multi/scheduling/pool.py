@@ -14,7 +14,7 @@ from parsl.executors.globus_compute_multi.scheduling.threads import (
 #: A status of "offline" is not believed while results came in within this time, in seconds: statuses are stale and sometimes wrong.
 DOUBT_OFFLINE_SECONDS = 60.0
 
-#: After a rejected dispatch an endpoint is left alone for this long, in seconds, doubled with each further one up to the maximum.
+#: An endpoint that fails is left alone for this long, in seconds, doubled with each further failure up to the maximum.
 FIRST_PAUSE_SECONDS = 1.0
 LONGEST_PAUSE_SECONDS = 60.0
 
@@ -66,6 +66,14 @@ class PooledEndpoint:
         The larger, the later it was given a task.
     available : bool
         Whether it may be given tasks now; kept up to date by the pool.
+    strikes : int
+        How often it was left alone since it last ran a task.
+    probing : bool
+        Whether it has failed, and gets one task at a time until it has run one.
+    trouble : str
+        Why it was last left alone, for people.
+    worked : bool
+        Whether a task has ever run on it.
     """
 
     def __init__(self, spec: EndpointSpec) -> None:
@@ -79,7 +87,10 @@ class PooledEndpoint:
         self.online = True
         self.last_result: Optional[float] = None
         self.paused_until: Optional[float] = None
-        self.rejections = 0
+        self.strikes = 0
+        self.probing = False
+        self.trouble = ""
+        self.worked = False
         self.children: List[Child] = []
         self.classes: List[Threads] = []
         for index, class_spec in enumerate(spec.classes):
@@ -91,18 +102,33 @@ class PooledEndpoint:
             child.classes.append(threads)
             self.classes.append(threads)
 
-    def pause(self, now: float) -> float:
-        """Leave it alone for a while after a rejected dispatch; returns for how many seconds."""
-        seconds = min(FIRST_PAUSE_SECONDS * 2 ** self.rejections, LONGEST_PAUSE_SECONDS)
+    def pause(self, now: float, jitter: float, why: str) -> float:
+        """Leave it alone for a while.
+
+        Parameters
+        ----------
+        now : float
+        jitter : float
+            Between 0 and 1: pauses of endpoints that failed together end at different times.
+        why : str
+
+        Returns
+        -------
+        float
+            For how many seconds.
+        """
+        seconds = min(FIRST_PAUSE_SECONDS * 2 ** self.strikes, LONGEST_PAUSE_SECONDS) * (1 - jitter / 2)
         self.paused_until = now + seconds
-        self.rejections += 1
+        self.strikes += 1
+        self.trouble = why
         return seconds
 
-    def heard_result(self, now: float) -> None:
-        """A result came from it."""
-        self.last_result = now
-        self.rejections = 0
+    def ran_a_task(self) -> None:
+        """A task has run on it: it works."""
+        self.strikes = 0
         self.paused_until = None
+        self.probing = False
+        self.trouble = ""
 
     def may_be_offline(self, now: float) -> bool:
         """Whether a status of "offline" at ``now`` is to be believed."""
@@ -145,6 +171,13 @@ class Pool:
 
     def note(self, threads: Threads) -> None:
         """Keep the account of free threads, after a change to ``threads``."""
+        if threads.endpoint.probing:  # what one holds, the others may not
+            for each in threads.endpoint.classes:
+                self._note(each)
+        else:
+            self._note(threads)
+
+    def _note(self, threads: Threads) -> None:
         level = self._free[threads.cores]
         free = threads.endpoint.available and threads.free > 0
         if free == (threads in level):
@@ -163,7 +196,7 @@ class Pool:
         (self._away.discard if endpoint.available else self._away.add)(endpoint)
         self.version += 1  # even if it has no free threads: a task may avoid others only as long as it is there
         for threads in endpoint.classes:
-            self.note(threads)
+            self._note(threads)
 
     def resume(self, now: float) -> List[PooledEndpoint]:
         """Take back endpoints that have been left alone for long enough; returns them."""

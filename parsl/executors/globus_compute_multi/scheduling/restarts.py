@@ -33,13 +33,11 @@ class Restarts:
     ----------
     pool : Pool
     placement : Placement
-    enabled : bool
     """
 
-    def __init__(self, pool: Pool, placement: Placement, enabled: bool) -> None:
+    def __init__(self, pool: Pool, placement: Placement) -> None:
         self._pool = pool
         self._placement = placement
-        self._enabled = enabled
         self._cold: Dict[Child, None] = {}
 
     def asked(self, child: Child, now: float) -> None:
@@ -54,8 +52,8 @@ class Restarts:
             child.asked = None  # nothing is there that could start
             self._cold.pop(child, None)
 
-    def warm(self, child: Child) -> None:
-        """Note that ``child`` is warm."""
+    def forget(self, child: Child) -> None:
+        """Note that ``child`` is warm, or holds nothing."""
         self._cold.pop(child, None)
 
     def first(self, now: float, child: Optional[Child] = None) -> Optional[Tuple[Task, Tuple[Threads, ...]]]:
@@ -76,15 +74,15 @@ class Restarts:
 
     def _late(self) -> Iterator[Tuple[Child, float]]:
         """The cold children, and when each is late; none if no thread is free for its tasks anyway."""
-        if self._enabled and self._cold and self._pool.any_free:
+        if self._cold and self._pool.any_free:
             longest = max((e.startup_seconds for e in self._pool if e.startup_seconds is not None), default=0.0)
             for cold in self._cold:
                 assert cold.asked is not None
                 known = cold.endpoint.startup_seconds
-                yield cold, cold.asked + (longest if known is None else known) + _PATIENCE * self._shortest(cold) + _LATENCY_SECONDS
+                yield cold, cold.asked + (longest if known is None else known) + _PATIENCE * self.shortest(cold) + _LATENCY_SECONDS
 
-    def _shortest(self, cold: Child) -> float:
-        """Run time of the shortest of its first tasks, as it is expected now; a few are enough."""
+    def shortest(self, cold: Child) -> float:
+        """Seconds that the shortest of the first tasks of ``cold`` is expected to take there; a few are enough."""
         first = islice((attempt for threads in cold.classes for attempt in threads.running.values()), _FIRST_TASKS)
         return min((self._placement.run_seconds(attempt.task, attempt.threads) for attempt in first), default=0.0)
 
@@ -92,7 +90,7 @@ class Restarts:
     def _held(cold: Child) -> Iterator[Attempt]:
         for threads in cold.classes:
             for attempt in threads.running.values():
-                if not attempt.task.done and not attempt.task.again:
+                if not attempt.task.done and not attempt.task.again and not attempt.task.shape.once:
                     yield attempt
 
     def _candidates(self, attempt: Attempt, child: Optional[Child]) -> Tuple[Threads, ...]:

@@ -1,10 +1,17 @@
 """When to ask the service for the status of which endpoint or child."""
 from __future__ import annotations
 
-from typing import Dict, Optional, Tuple
+from typing import Callable, Dict, NamedTuple, Optional, Tuple
 
 #: An endpoint, or a child of it: (name, None) or (name, child ID).
 Target = Tuple[str, Optional[str]]
+
+
+class Urgency(NamedTuple):
+    """How badly a status is wanted: whether ``first``, before others, and after how many seconds what is known is stale."""
+
+    first: bool
+    interval: float
 
 
 class StatusPlan:
@@ -15,7 +22,7 @@ class StatusPlan:
     Parameters
     ----------
     interval : float
-        Seconds after which what is known of a target is stale.
+        Seconds after which what is known of a target is stale, if nothing is said of its urgency.
     spacing : float
         Seconds between two queries, whatever the number of targets, so that statuses take only their share of the request budget.
     """
@@ -31,20 +38,35 @@ class StatusPlan:
         """Begin to watch ``target``, known to be well at ``now``."""
         self._heard.setdefault(target, now)
 
-    def heard(self, target: Target, now: float) -> None:
-        """Note that ``target`` was heard of at ``now``, by a status or a result."""
-        self._heard[target] = now
+    def forget(self, target: Target) -> None:
+        """Watch ``target`` no longer."""
+        self._heard.pop(target, None)
         self._asked.pop(target, None)
 
-    def due(self, now: float) -> Optional[Target]:
-        """The target to ask about at ``now``, noted as asked; None if none is due."""
-        if now < self._next_query or not self._heard:
+    def heard(self, target: Target, now: float) -> None:
+        """Note that ``target``, which is watched, was heard of at ``now``, by a status or a result."""
+        if target in self._heard:
+            self._heard[target] = now
+            self._asked.pop(target, None)
+
+    def due(self, now: float, urgency: Callable[[Target], Optional[Urgency]] = lambda target: None) -> Optional[Target]:
+        """The target to ask about at ``now``, noted as asked; None if none is due.
+
+        ``urgency(target)`` says how badly its status is wanted; None: as usual.
+        """
+        if now < self._next_query:
             return None
-        # an answer that never comes must not stop the round: a query counts as lost after another interval
-        candidates = [t for t in self._heard if t not in self._asked or now - self._asked[t] >= self._interval]
-        target = min(candidates, key=self._heard.__getitem__, default=None)
-        if target is None or now - self._heard[target] < self._interval:
+        best: Optional[Tuple[bool, float, Target]] = None
+        for target, heard in self._heard.items():
+            usual, wanted = self._interval, urgency(target)
+            first, interval = wanted if wanted is not None else Urgency(False, usual)
+            # an answer that never comes must not stop the round: a query counts as lost after another interval
+            if now - heard >= min(interval, usual) and (target not in self._asked or now - self._asked[target] >= usual):
+                key = (not first, heard, target)
+                if best is None or key[:2] < best[:2]:
+                    best = key
+        if best is None:
             return None
-        self._asked[target] = now
+        self._asked[best[2]] = now
         self._next_query = now + self._spacing
-        return target
+        return best[2]

@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import heapq
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Dict, List, Optional, Tuple
+from typing import TYPE_CHECKING, Dict, List, Optional, Set, Tuple
 
 from parsl.executors.globus_compute_multi.scheduling.pending import Shape, Task
 
@@ -50,13 +50,17 @@ class Attempt:
         When it was bound to a thread, or was queued ahead.
     """
 
-    __slots__ = ("id", "task", "threads", "seconds", "began")
+    __slots__ = ("id", "task", "threads", "seconds", "began", "accepted", "asked_about")
 
     id: str
     task: Task
     threads: "Threads"
     seconds: float
     began: float
+
+    def __post_init__(self) -> None:
+        self.accepted: Optional[float] = None  # when the service took it
+        self.asked_about = False  # whether the service is asked for its result, which is late
 
 
 class Child:
@@ -73,8 +77,14 @@ class Child:
         Attempts queued ahead, by ID, in order.
     ahead_seconds : float
         Thread-seconds that they are expected to take.
-    ids : list of str
-        Endpoint IDs of the processes that were seen, the last one last.
+    id : str or None
+        Endpoint ID of its process, once that is known.
+    last_result : float or None
+        When the last result came from it.
+    processes : set of str
+        What tells the processes under this ID that have sent results from one another, if the engine's workers can tell.
+    counted : tuple of (float, int) or None
+        When its status last told how many tasks it had taken since it began, and how many.
     asked : float or None
         When it was first given a task.
     warm : bool
@@ -87,14 +97,25 @@ class Child:
         self.classes: List[Threads] = []
         self.ahead: Dict[str, Attempt] = {}
         self.ahead_seconds = 0.0
-        self.ids: List[str] = []
+        self.id: Optional[str] = None
+        self.last_result: Optional[float] = None
+        self.processes: Set[str] = set()
+        self.counted: Optional[Tuple[float, int]] = None
         self.asked: Optional[float] = None
         self.warm = False
 
     @property
     def may_queue_ahead(self) -> bool:
         """Whether attempts may be queued ahead."""
-        return self.warm and len(self.classes) == 1
+        return self.warm and len(self.classes) == 1 and not self.endpoint.probing
+
+    def held(self) -> List[Attempt]:
+        """All attempts that it holds, those that run first."""
+        return [*(attempt for threads in self.classes for attempt in threads.running.values()), *self.ahead.values()]
+
+    def cool(self) -> None:
+        """Note that nothing shows any longer that it runs."""
+        self.warm, self.asked, self.counted = False, None, None
 
     def startup_wait(self, now: float) -> float:
         """Seconds until a cold child is expected to run tasks. A start-up that takes longer than known takes, to expect, as long again."""
@@ -149,8 +170,11 @@ class Threads:
 
     @property
     def free(self) -> int:
-        """Threads with no attempt bound to them."""
-        return self.count - len(self.running) - self.promised
+        """Threads with no attempt bound to them; of an endpoint that is being probed, only one."""
+        free = self.count - len(self.running) - self.promised
+        if self.endpoint.probing:
+            free = max(0, min(free, 1 - sum(len(threads.running) + threads.promised for threads in self.endpoint.classes)))
+        return free
 
     def fits(self, shape: Shape) -> bool:
         """Whether tasks of this shape may ever run here."""

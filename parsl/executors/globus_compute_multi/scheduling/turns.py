@@ -262,16 +262,25 @@ class _Load:
     def __init__(self, limit: Optional[int]) -> None:
         self._limit = limit
         self._size = 0
-        self._mpi: Optional[Tuple[Tuple[str, Any], ...]] = None
+        self._tasks = 0
+        self._company: Optional[int] = None
+        self._alike: Optional[Tuple[Any, ...]] = None
 
     def suits(self, shape: Shape) -> bool:
-        """Whether tasks of this shape may travel with those it carries: MPI keys are for a request, not for a task."""
-        return self._mpi is None or shape.mpi == self._mpi
+        """Whether tasks of this shape may travel with those it carries: MPI keys are for a request, and so is whether it may be repeated."""
+        return self._alike is None or self._alike == (shape.mpi, shape.once)
 
     def is_too_much(self, task: Task) -> bool:
         """Whether ``task`` must wait for the next request. The first task never must."""
-        return self._limit is not None and self._size > 0 and self._size + task.size > self._limit
+        if self._tasks == 0:
+            return False
+        company = min((most for most in (self._company, task.company) if most is not None), default=None)
+        return (self._limit is not None and self._size + task.size > self._limit) or (company is not None and self._tasks >= company)
 
     def add(self, task: Task) -> None:
+        """Let ``task`` travel with it."""
         self._size += task.size
-        self._mpi = task.shape.mpi
+        self._tasks += 1
+        self._alike = task.shape.mpi, task.shape.once
+        if task.company is not None:
+            self._company = task.company if self._company is None else min(task.company, self._company)

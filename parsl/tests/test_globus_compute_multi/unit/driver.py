@@ -9,6 +9,7 @@ from parsl.executors.globus_compute_multi.scheduling.actions import (
     Dispatch,
     FailTask,
     Log,
+    QueryResults,
     QueryStatus,
     Report,
     ResolveTask,
@@ -19,9 +20,11 @@ from parsl.executors.globus_compute_multi.scheduling.events import (
     Event,
     Outcome,
     ResultReceived,
+    ResultsChecked,
     ShutdownRequested,
     StatusReceived,
     TaskAnnounced,
+    TaskCancelled,
     TaskLeft,
     TaskSubmitted,
     Tick,
@@ -57,9 +60,9 @@ class Driver:
     """A scheduler with a clock, an account of what it asked for, and its log folded line by line."""
 
     def __init__(self, endpoints: Sequence[EndpointSpec], *, requests_per_second: Optional[float] = 2.0, prefetch: Optional[int] = None,
-                 failover_attempts: int = 2, redispatch: bool = True, policy: Optional[Policy] = None) -> None:
+                 failover_attempts: int = 2, redispatch: bool = True, silence: Optional[float] = 60.0, policy: Optional[Policy] = None) -> None:
         self.scheduler = Scheduler(
-            endpoints, Settings(AheadRule(requests_per_second, prefetch), BATCH_BYTES, failover_attempts, redispatch), policy)
+            endpoints, Settings(AheadRule(requests_per_second, prefetch), BATCH_BYTES, failover_attempts, redispatch, silence), policy)
         self.policy_may_fail = False
         self.requests_per_second = requests_per_second
         self.prefetch = prefetch
@@ -71,6 +74,7 @@ class Driver:
         self.failed: Dict[int, FailTask] = {}
         self.queries: List[QueryStatus] = []
         self.reports: List[str] = []
+        self.late: List[str] = []
         self.lines: List[Dict[str, Any]] = []
         self.log = RunState(header(endpoints))
 
@@ -88,6 +92,8 @@ class Driver:
                 self.failed[action.task_id] = action
             elif isinstance(action, QueryStatus):
                 self.queries.append(action)
+            elif isinstance(action, QueryResults):
+                self.late += action.attempts
             elif isinstance(action, Report):
                 self.reports.append(action.message)
             elif isinstance(action, Log):
@@ -191,11 +197,20 @@ class Driver:
         self.handle(DispatchRejected(self.now, dispatch_id, "no such endpoint", http_status))
 
     def result(self, attempt_id: str, outcome: Outcome = Outcome.OK, run_seconds: Optional[float] = 1.0, message: str = "",
-               child_id: Optional[str] = "child") -> None:
-        self.handle(ResultReceived(self.now, attempt_id, outcome, run_seconds, child_id, message, payload=f"value of {attempt_id}"))
+               child_id: Optional[str] = "child", process: Optional[str] = None) -> None:
+        payload = f"value of {attempt_id}"
+        self.handle(ResultReceived(self.now, attempt_id, outcome, run_seconds, child_id, message, payload, process=process))
 
-    def status(self, endpoint: str, online: Optional[bool], child_id: Optional[str] = None, workers: Optional[int] = None) -> None:
-        self.handle(StatusReceived(self.now, endpoint, online, child_id, workers))
+    def status(self, endpoint: str, online: Optional[bool], child_id: Optional[str] = None, workers: Optional[int] = None, **more: Any) -> None:
+        self.handle(StatusReceived(self.now, endpoint, online, child_id, workers, **more))
+
+    def check_results(self) -> None:
+        """Say that the service has none of the results that it was asked for."""
+        asked, self.late = tuple(self.late), []
+        self.handle(ResultsChecked(self.now, asked))
+
+    def cancel(self, task_id: int) -> None:
+        self.handle(TaskCancelled(self.now, task_id))
 
     def tick(self, seconds: float = 1.0) -> None:
         self.now += seconds

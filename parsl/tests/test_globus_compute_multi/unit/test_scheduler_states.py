@@ -86,12 +86,12 @@ class SchedulerStates(RuleBasedStateMachine):
           priority=st.sampled_from([0, 0, -1, 1.5]), count=st.integers(1, 10), seconds=st.sampled_from([None, None, 0.0, 2.0, 1e5]),
           endpoints=st.sampled_from([None, None, None, frozenset({"e0"}), frozenset({"e0", "e1"})]),
           filesystem=st.sampled_from([None, None, None, "e0", "shared"]), config=st.sampled_from([None, None, None, *CONFIGS]),
-          mpi=st.sampled_from([(), (), (("num_nodes", 2),)]))
-    def submit(self, data, app, size, cores, priority, count, seconds, endpoints, filesystem, config, mpi):
+          mpi=st.sampled_from([(), (), (("num_nodes", 2),)]), redispatch=st.sampled_from([None, None, False]))
+    def submit(self, data, app, size, cores, priority, count, seconds, endpoints, filesystem, config, mpi, redispatch):
         for _ in range(count):
             node = data.draw(st.integers(1, self.nodes)) if self.nodes else None
             self.driver.submit(app, size=size, cores=cores, priority=priority, node=node, seconds=seconds, endpoints=endpoints,
-                               filesystem=filesystem, config=config, mpi=mpi)
+                               filesystem=filesystem, config=config, mpi=mpi, redispatch=redispatch)
 
     @rule(count=st.integers(1, 3))
     def turn(self, count):
@@ -101,25 +101,37 @@ class SchedulerStates(RuleBasedStateMachine):
                 self.results += [attempt_id for attempt_id, _ in dispatch.attempts]
 
     @precondition(lambda self: self.driver.unanswered)
-    @rule(data=st.data(), answer=st.sampled_from(["accepted", "accepted", 404, 401, 500, None]))
+    @rule(data=st.data(), answer=st.sampled_from(["accepted", "accepted", "accepted", 404, 401, 422, 500, None]))
     def answer(self, data, answer):
         dispatch_id = data.draw(st.sampled_from(self.driver.unanswered))
         self.driver.accept(dispatch_id) if answer == "accepted" else self.driver.reject(dispatch_id, answer)
 
     @precondition(lambda self: self.results)
     @rule(data=st.data(), outcome=st.sampled_from([Outcome.OK, Outcome.OK, Outcome.OK, *Outcome]),
-          seconds=st.sampled_from([None, 0.0, 0.001, 1.0, 1e5]), child=st.sampled_from([None, "c1", "c2"]))
-    def result(self, data, outcome, seconds, child):
-        self.driver.result(data.draw(st.sampled_from(self.results)), outcome, seconds, child_id=child)
+          seconds=st.sampled_from([None, 0.0, 0.001, 1.0, 1e5]), child=st.sampled_from([None, "c1", "c2"]),
+          process=st.sampled_from([None, "p1", "p1", "p2"]))
+    def result(self, data, outcome, seconds, child, process):
+        self.driver.result(data.draw(st.sampled_from(self.results)), outcome, seconds, child_id=child, process=process)
 
     @rule(data=st.data(), online=st.sampled_from([True, True, False, None]), child=st.sampled_from([None, "c1"]),
-          workers=st.sampled_from([None, 0, 1, 2, 6]))
-    def status(self, data, online, child, workers):
-        self.driver.status(data.draw(st.sampled_from(sorted(self.driver.scheduler.pool.endpoints))), online, child, workers)
+          workers=st.sampled_from([None, 0, 1, 2, 6]), outstanding=st.sampled_from([None, 0, 3]), taken=st.sampled_from([None, 0, 3]))
+    def status(self, data, online, child, workers, outstanding, taken):
+        self.driver.status(data.draw(st.sampled_from(sorted(self.driver.scheduler.pool.endpoints))), online, child, workers,
+                           outstanding=outstanding, taken=taken, heartbeat=5.0)
 
     @rule(seconds=st.sampled_from([0.0, 0.1, 1.0, 100.0]))
     def tick(self, seconds):
         self.driver.tick(seconds)
+
+    @precondition(lambda self: self.driver.submitted)
+    @rule(data=st.data())
+    def cancel(self, data):
+        self.driver.cancel(data.draw(st.sampled_from(self.driver.submitted)))
+
+    @precondition(lambda self: self.driver.late)
+    @rule()
+    def check_results(self):
+        self.driver.check_results()
 
     @invariant()
     def no_task_is_lost(self):
@@ -146,7 +158,7 @@ class SchedulerStates(RuleBasedStateMachine):
             for node in range(self.nodes + 1):
                 d.leave(node)
             assert not len(d.scheduler.graph), "finished tasks leave the graph"
-            assert not d.scheduler._failed, "nothing is kept of finished tasks"
+            assert not d.scheduler._ledger.failed, "nothing is kept of finished tasks"
 
 
 @pytest.mark.local

@@ -1,0 +1,283 @@
+"""Finds out what has become of attempts that bring no result, and leaves endpoints alone that fail."""
+from __future__ import annotations
+
+from typing import Callable, Dict, List, Optional
+
+from parsl.executors.globus_compute_multi.scheduling.actions import (
+    Action,
+    QueryResults,
+    Report,
+)
+from parsl.executors.globus_compute_multi.scheduling.breaker import Breaker
+from parsl.executors.globus_compute_multi.scheduling.events import (
+    DispatchRejected,
+    Outcome,
+    ResultReceived,
+)
+from parsl.executors.globus_compute_multi.scheduling.ledger import Ledger
+from parsl.executors.globus_compute_multi.scheduling.pending import (
+    PendingTasks,
+    Shape,
+)
+from parsl.executors.globus_compute_multi.scheduling.placement import Placement
+from parsl.executors.globus_compute_multi.scheduling.pool import Pool, PooledEndpoint
+from parsl.executors.globus_compute_multi.scheduling.restarts import Restarts
+from parsl.executors.globus_compute_multi.scheduling.threads import Attempt, Child
+
+#: A task that has taken so many times what was expected, and then as long as an endpoint may be silent, may be lost: the service is asked.
+#: One in two thousand takes so long by chance, if run times of its app spread as widely as is usual (log-normal, sigma 0.8).
+OVERDUE = 10.0
+
+#: The same for all tasks of a child that has sent nothing for as long as it may be silent: they would hardly be late together.
+ALL_OVERDUE = 3.0
+
+#: A start-up may take so many times what it took before, and so may the first task.
+PATIENCE = 1.5
+
+#: A child that was started anew refuses for a while (its predecessor's lock is believed for three heartbeats, 90 s by default). Only an endpoint
+#: that refuses more often than this, at growing distances, costs the tasks it is tried with an attempt if they can go nowhere else.
+REFUSALS = 8
+
+#: Statuses with which the service refuses to take anything for an endpoint: it is deleted, or not the user's.
+_NO_ENDPOINT = frozenset({403, 404, 410})
+
+#: After so many seconds without an endpoint that could run them, the user is told that tasks wait.
+_TELL_AFTER = 60.0
+
+_CHECK_EVERY = 1.0
+
+
+class Failover:
+    """Decides that attempts are lost, so that their tasks are tried elsewhere, and when an endpoint is left alone.
+
+    One that is left alone is given a single task after a while, and the next when that has run; if it fails again, it is left alone for longer.
+
+    Parameters
+    ----------
+    pool : Pool
+    pending : PendingTasks
+    placement : Placement
+    restarts : Restarts
+    ledger : Ledger
+    silence : float or None
+        Seconds for which an endpoint may be silent beyond what its tasks are expected to take. None: for ever.
+    random : callable
+        Numbers from 0 to 1, to spread pauses.
+    act : callable
+        Takes the actions.
+    """
+
+    def __init__(self, *, pool: Pool, pending: PendingTasks, placement: Placement, restarts: Restarts, ledger: Ledger, silence: Optional[float],
+                 random: Callable[[], float], act: Callable[[Action], None]) -> None:
+        self._pool = pool
+        self._pending = pending
+        self._placement = placement
+        self._restarts = restarts
+        self._ledger = ledger
+        self._silence = silence
+        self._random = random
+        self._act = act
+        self._breaker = Breaker()
+        self._next_check = float("-inf")
+        self._stranded: Dict[Shape, float] = {}
+
+    # what is certain
+
+    def child_gone(self, child: Child, why: str) -> None:
+        """Lose what ``child``, which is dead, holds."""
+        self._lose_all(child, why, blamed=True)
+        self.set_aside(child.endpoint, why)
+
+    def endpoint_gone(self, endpoint: PooledEndpoint, why: str) -> None:
+        """Lose what ``endpoint``, which is offline, holds."""
+        for child in endpoint.children:
+            self._lose_all(child, why, blamed=True)
+        self._be_careful(endpoint)
+
+    def restarted(self, child: Child, before: float, why: str) -> None:
+        """Lose what ``child`` took before it was started anew, at some time after ``before``."""
+        lost = [attempt for attempt in child.held() if attempt.accepted is not None and attempt.accepted < before]
+        if lost:
+            self._ledger.lose(lost, why, blamed=False)
+
+    def rejected(self, attempts: List[Attempt], event: DispatchRejected) -> None:
+        """The service has not taken a dispatch of these attempts."""
+        endpoint, status = attempts[0].threads.endpoint, event.http_status
+        if status in _NO_ENDPOINT:
+            self.set_aside(endpoint, event.reason)
+            for attempt in attempts:
+                self._ledger.finish(attempt, Outcome.REJECTED, event.reason, blamed=not self._elsewhere(attempt))
+        elif event.blames_tasks:
+            # one of them may be the reason: they travel in smaller company until it is alone
+            for attempt in attempts:
+                attempt.task.company = max(1, len(attempts) // 2)
+                self._ledger.finish(attempt, Outcome.REJECTED, event.reason, blamed=len(attempts) == 1)
+        else:
+            self._pause(endpoint, event.reason)
+            # without an answer, or with an error of the server's, it is not known whether the tasks run
+            unknown = status is None or status >= 500
+            for attempt in attempts:
+                outcome = Outcome.LOST if unknown and attempt.task.shape.once else Outcome.REJECTED
+                self._ledger.finish(attempt, outcome, event.reason, blamed=False)
+        self._restarts.rejected(attempts[0].threads.child)
+
+    def finished(self, attempt: Attempt, event: ResultReceived) -> None:
+        """End an attempt that has brought a result, and judge the endpoint by it."""
+        endpoint, app, blamed = attempt.threads.endpoint, attempt.task.app, True
+        spoken = event.outcome.is_final
+        if event.outcome is Outcome.OK:
+            self._breaker.ran(app, endpoint.name)
+            self.recovered(endpoint)
+        elif event.child_id is None and event.outcome is Outcome.TASK_FAILED:
+            # the service says so in the child's stead, and of all that the child held
+            blamed = not (self._elsewhere(attempt) or endpoint.worked and endpoint.strikes <= REFUSALS)
+            self._cool(attempt.threads.child)
+            self.set_aside(endpoint, event.message)
+        elif self._breaker.failed(app, endpoint.name, in_app=spoken):
+            told = "" if spoken else f": {event.message}"  # what an app raised is the user's
+            self.set_aside(endpoint, f"tasks of {app} fail there and run elsewhere; the last one ended with {event.outcome.value}{told}")
+        elif spoken:
+            self.recovered(endpoint)
+        elif endpoint.probing:
+            self.set_aside(endpoint, event.message)
+        self._ledger.finish(attempt, event.outcome, event.message, event.payload, event.info, blamed)
+
+    # what can only be guessed
+
+    def check(self, now: float) -> None:
+        """Look for attempts whose results are late."""
+        if now < self._next_check:
+            return
+        self._next_check = now + _CHECK_EVERY
+        if self._silence is not None and self._ledger.attempts:
+            for endpoint in self._pool:
+                for child in endpoint.children:
+                    if child.warm:
+                        self.ask_for(self._overdue(child, now))
+                    elif child.asked is not None:
+                        self._check_start(child, now)
+        self._tell_of_stranded(now)
+
+    def ask_for(self, attempts: List[Attempt]) -> None:
+        """Ask the service whether it has results of these attempts; those that it has not are lost."""
+        late = [attempt for attempt in attempts if not attempt.asked_about]
+        if late:
+            for attempt in late:
+                attempt.asked_about = True
+            self._act(QueryResults(tuple(attempt.id for attempt in late)))
+
+    def checked(self, attempts: List[Attempt]) -> None:
+        """The service has no results of these attempts."""
+        children = {attempt.threads.child: None for attempt in attempts}
+        for child in children:
+            why = f"no result for {self._silence or 0:.0f} s beyond what the task was expected to take"
+            mine = [attempt for attempt in attempts if attempt.threads.child is child]
+            if all(attempt.asked_about for threads in child.classes for attempt in threads.running.values()):
+                self._lose_all(child, why, blamed=True)
+                self.set_aside(child.endpoint, "it has fallen silent")
+            else:
+                self._ledger.lose(mine, why, blamed=True)
+
+    def _overdue(self, child: Child, now: float) -> List[Attempt]:
+        """The attempts on a warm child that may be lost: all that it holds, if all are late and it has fallen silent."""
+        assert self._silence is not None
+        running = [attempt for threads in child.classes for attempt in threads.running.values()]
+        late, all_late = [], bool(running) and child.last_result is not None and now - child.last_result > self._silence
+        for attempt in running:
+            expected = self._placement.known_seconds(attempt.task, attempt.threads)
+            if attempt.accepted is None or expected is None:
+                all_late = False
+                continue
+            beyond = now - max(attempt.accepted, attempt.began) - self._silence
+            if beyond > OVERDUE * expected:
+                late.append(attempt)
+            all_late = all_late and beyond > ALL_OVERDUE * expected
+        return running if all_late else late
+
+    def _check_start(self, child: Child, now: float) -> None:
+        """Move the tasks of a child that should have begun to others that run."""
+        assert self._silence is not None and child.asked is not None
+        accepted = min((attempt.accepted for attempt in child.held() if attempt.accepted is not None), default=None)
+        if accepted is None:
+            return
+        patience = self._silence + PATIENCE * ((child.endpoint.startup_seconds or 0.0) + self._restarts.shortest(child))
+        if now < max(child.asked, accepted) + patience:
+            return
+        lost = [attempt for attempt in child.held() if not attempt.task.done and not attempt.task.shape.once and self._runs_elsewhere(attempt)]
+        if lost:
+            why = f"no first result within {patience:.0f} s"
+            self._ledger.lose(lost, why, blamed=False)
+            if not child.held():
+                self._cool(child)
+            self.set_aside(child.endpoint, why)
+
+    def _tell_of_stranded(self, now: float) -> None:
+        """Tell the user once of tasks for which no endpoint is available."""
+        if not self._pending or not self._pool.any_away:
+            self._stranded.clear()
+            return
+        stranded = {shape._replace(avoid=frozenset()) for shape in self._pending.shapes()
+                    if not any(threads.endpoint.available for threads in self._pool.fitting(shape))}
+        self._stranded = {shape: self._stranded.get(shape, now) for shape in stranded}
+        for shape, since in self._stranded.items():
+            if now - since >= _TELL_AFTER:
+                self._stranded[shape] = float("inf")
+                names = dict.fromkeys(threads.endpoint.name for threads in self._pool.fitting(shape))
+                states = "; ".join(f"{name} {'is offline' if not self._pool[name].online else 'is left alone: ' + self._pool[name].trouble}"
+                                   for name in names)
+                self._act(Report(f"Tasks wait for endpoints of which none has been available for {now - since:.0f} s: {states}"))
+
+    # endpoints
+
+    def set_aside(self, endpoint: PooledEndpoint, why: str) -> None:
+        """Leave ``endpoint`` alone for a while, and then probe it; nothing if it is left alone already."""
+        if endpoint.paused_until is None or endpoint.paused_until <= self._ledger.now:
+            first = endpoint.strikes == 0
+            seconds = self._pause(endpoint, why, probe=True)
+            if first:
+                self._act(Report(f"Endpoint {endpoint.name} is left alone for {seconds:.1f} s, and then tried with one task: {why}"))
+
+    def recovered(self, endpoint: PooledEndpoint) -> None:
+        """A task has run on ``endpoint``."""
+        endpoint.worked = True
+        if endpoint.strikes or endpoint.probing or endpoint.paused_until is not None:
+            self._ledger.log(kind="endpoint", endpoint=endpoint.name, state="resumed")
+            endpoint.ran_a_task()
+            self._breaker.forget(endpoint.name)
+            self._pool.note_endpoint(endpoint, self._ledger.now)
+
+    def _pause(self, endpoint: PooledEndpoint, why: str, probe: bool = False) -> float:
+        now = self._ledger.now
+        seconds = endpoint.pause(now, self._random(), why)
+        self._ledger.log(kind="endpoint", endpoint=endpoint.name, state="paused", seconds=seconds, reason=why)
+        if probe:
+            self._be_careful(endpoint)
+        self._pool.note_endpoint(endpoint, now)
+        return seconds
+
+    def _be_careful(self, endpoint: PooledEndpoint) -> None:
+        if not endpoint.probing:
+            endpoint.probing = True
+            self._ledger.log(kind="endpoint", endpoint=endpoint.name, state="probing")
+            self._pool.note_endpoint(endpoint, self._ledger.now)
+
+    def _lose_all(self, child: Child, why: str, blamed: bool) -> None:
+        blamed = blamed and child.warm
+        self._cool(child)
+        self._ledger.lose(child.held(), why, blamed)
+
+    def _cool(self, child: Child) -> None:
+        child.cool()
+        self._restarts.forget(child)
+        self._placement.compare_again()
+
+    def _elsewhere(self, attempt: Attempt) -> bool:
+        """Whether another endpoint could run its task."""
+        here = attempt.threads.endpoint
+        return any(t.endpoint is not here and t.endpoint.available for t in self._pool.fitting(attempt.task.shape))
+
+    def _runs_elsewhere(self, attempt: Attempt) -> bool:
+        """Whether threads that are known to run could take its task."""
+        here = attempt.threads.child
+        return any(t.child is not here and t.child.warm and t.endpoint.available for t in self._pool.fitting(attempt.task.shape))
+
