@@ -34,6 +34,9 @@ ALL_OVERDUE = 3.0
 #: A start-up may take so many times what it took before, and so may the first task.
 PATIENCE = 1.5
 
+#: A task of an app that was never seen may take so many times longer than tasks do on average, before it is treated so.
+UNSEEN = 10.0
+
 #: A child that was started anew refuses for a while (its predecessor's lock is believed for three heartbeats, 90 s by default). Only an endpoint
 #: that refuses more often than this, at growing distances, costs the tasks it is tried with an attempt if they can go nowhere else.
 REFUSALS = 8
@@ -173,10 +176,12 @@ class Failover:
             why = f"no result for {self._silence or 0:.0f} s beyond what the task was expected to take"
             mine = [attempt for attempt in attempts if attempt.threads.child is child]
             if all(attempt.asked_about for threads in child.classes for attempt in threads.running.values()):
-                self._lose_all(child, why, blamed=True)
+                mine = child.held()
+                self._cool(child)
                 self.set_aside(child.endpoint, "it has fallen silent")
-            else:
-                self._ledger.lose(mine, why, blamed=True)
+            # a task of which nothing is known may just take long: that must not use up its attempts
+            self._ledger.lose([attempt for attempt in mine if self._placement.is_known(attempt.task)], why, blamed=True)
+            self._ledger.lose([attempt for attempt in mine if not self._placement.is_known(attempt.task)], why, blamed=False)
 
     def _overdue(self, child: Child, now: float) -> List[Attempt]:
         """The attempts on a warm child that may be lost: all that it holds, if all are late and it has fallen silent."""
@@ -184,10 +189,11 @@ class Failover:
         running = [attempt for threads in child.classes for attempt in threads.running.values()]
         late, all_late = [], bool(running) and child.last_result is not None and now - child.last_result > self._silence
         for attempt in running:
-            expected = self._placement.known_seconds(attempt.task, attempt.threads)
-            if attempt.accepted is None or expected is None:
+            known = self._placement.is_known(attempt.task)
+            if attempt.accepted is None or not (known or self._placement.anything_seen and not attempt.task.shape.once):
                 all_late = False
                 continue
+            expected = self._placement.run_seconds(attempt.task, attempt.threads) * (1.0 if known else UNSEEN)
             beyond = now - max(attempt.accepted, attempt.began) - self._silence
             if beyond > OVERDUE * expected:
                 late.append(attempt)

@@ -69,9 +69,14 @@ class Placement:
         """Expected run time of ``task`` on ``threads``."""
         return (self.app_seconds(task.app) if task.seconds is None else task.seconds) * self._runtimes.factor(threads.endpoint.name)
 
-    def known_seconds(self, task: Task, threads: Threads) -> Optional[float]:
-        """Expected run time of ``task`` on ``threads``; None if that is a guess, since its app was never seen."""
-        return None if task.seconds is None and not self._runtimes.samples(task.app) else self.run_seconds(task, threads)
+    def is_known(self, task: Task) -> bool:
+        """Whether the run time of ``task`` is given, or its app was seen; else it is guessed from other apps."""
+        return task.seconds is not None or self._runtimes.samples(task.app) > 0
+
+    @property
+    def anything_seen(self) -> bool:
+        """Whether any run has been seen, so that there is something to guess from."""
+        return self._results > 0
 
     def observe(self, task: Task, threads: Threads, seconds: float) -> None:
         """Learn from a task that ran for ``seconds`` on ``threads``, unless that cannot be (an endpoint's clock was set back, say)."""

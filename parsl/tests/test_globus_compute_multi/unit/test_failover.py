@@ -483,8 +483,21 @@ class TestOverdue:
         d.check_results()
         assert {outcomes(d)[f"{task}.1"] for task in held} == {"lost"} and not d.scheduler.pool["a"].available
 
-    def test_run_times_that_are_not_known_are_waited_for(self):
-        d = pool()
+    def test_for_an_app_that_was_never_seen_much_longer_is_waited_and_it_costs_nothing(self):
+        d = pool(failover_attempts=0)
+        task = put(d, "a", app="never seen")
+        d.tick(SILENCE + 29.0)
+        assert d.late == []
+        d.tick(2.0)
+        d.check_results()
+        assert outcomes(d)[f"{task}.1"] == "lost" and d.place() == {task: "b"}
+
+    def test_for_ever_if_nothing_was_seen_at_all_or_it_must_not_run_twice(self):
+        d = driver(spec("a"))
+        d.put()
+        d.tick(1e6)
+        assert d.late == []
+        d = pool(redispatch=False)
         put(d, "a", app="never seen")
         d.tick(1e6)
         assert d.late == []

@@ -1,0 +1,86 @@
+"""Endpoints that die while they run tasks."""
+from __future__ import annotations
+
+import os
+import signal
+import time
+from contextlib import contextmanager
+
+import pytest
+
+from local_globus_compute import LocalEndpoint
+from parsl.app.app import python_app
+from parsl.executors.globus_compute_multi import Endpoint
+from parsl.executors.globus_compute_multi.errors import TaskLost
+from parsl.executors.globus_compute_multi.observe.replay import read_log
+from parsl.tests.test_globus_compute_multi.integration.conftest import portable
+
+pytestmark = [pytest.mark.local, pytest.mark.globus_compute]
+
+DEADLINE = 120
+
+
+@portable
+def square(x, seconds=0.0, parsl_resource_specification={}):
+    import time
+    time.sleep(seconds)
+    return x * x
+
+
+def lines(executor, **wanted):
+    return [line for line in read_log(executor.log_file) if wanted.items() <= line.items()]
+
+
+def until(look, what):
+    deadline = time.monotonic() + DEADLINE
+    while not look():
+        assert time.monotonic() < deadline, f"waited in vain for {what}"
+        time.sleep(0.1)
+
+
+@pytest.fixture(scope="module")
+def victim(compute):
+    compute.add_endpoint(LocalEndpoint("victim", workers=4))
+    yield "victim"
+    compute.stop_endpoint("victim")
+
+
+@contextmanager
+def pool(workflow, compute, victim, **arguments):
+    """A workflow on an endpoint that will die, known to run tasks, and one that will not."""
+    compute.start_endpoint(victim)
+    endpoints = [Endpoint(compute.endpoint_ids["small"], name="safe", threads=1), Endpoint(compute.endpoint_ids[victim], name=victim, threads=4)]
+    with workflow(endpoints=endpoints, **arguments) as (dfk, executor):
+        app = python_app(square, data_flow_kernel=dfk)
+        assert app(2, parsl_resource_specification={"endpoints": victim}).result(DEADLINE) == 4
+        yield app, executor
+
+
+def running(executor, endpoint):
+    return len(lines(executor, kind="attempt", state="running", endpoint=endpoint))
+
+
+@pytest.mark.parametrize("whom", ["child", "parent"])
+def test_tasks_of_an_endpoint_that_is_killed_finish_elsewhere_and_it_is_used_again_when_it_is_back(workflow, compute, victim, whom):
+    with pool(workflow, compute, victim) as (app, executor):
+        futures = [app(i, 3.0) for i in range(5)]
+        until(lambda: running(executor, victim) == 5, "tasks on the victim")
+        time.sleep(1)
+        processes = compute.processes(victim)
+        os.kill(processes.children[0] if whom == "child" else processes.parent, signal.SIGKILL)
+        assert [future.result(DEADLINE) for future in futures] == [i * i for i in range(5)]
+        assert len(lines(executor, outcome="lost")) == 4
+        compute.start_endpoint(victim)
+        again = [app(i, 0.5) for i in range(3)]
+        assert app(7, parsl_resource_specification={"endpoints": victim}).result(DEADLINE) == 49
+        assert [future.result(DEADLINE) for future in again] == [0, 1, 4]
+
+
+def test_a_task_that_must_not_run_twice_fails_with_a_named_error(workflow, compute, victim):
+    with pool(workflow, compute, victim) as (app, executor):
+        future = app(3, 30.0, parsl_resource_specification={"endpoints": victim, "redispatch": False})
+        until(lambda: running(executor, victim) == 2, "the task on the victim")
+        time.sleep(1)
+        os.kill(compute.processes(victim).children[0], signal.SIGKILL)
+        with pytest.raises(TaskLost, match="lost on endpoint victim: its child process is offline"):
+            future.result(DEADLINE)
