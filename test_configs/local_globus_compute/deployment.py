@@ -154,12 +154,21 @@ class Deployment:
             self._agents[name].finish_stop(members)
         return {}
 
-    def restart_service(self) -> dict[str, Any]:
-        """Stop the service and start it again, on the same port and with the same state."""
+    def stop_service(self) -> dict[str, Any]:
+        """Stop the service: connections to its port are refused."""
         self._service.stop()
+        return {}
+
+    def start_service(self) -> dict[str, Any]:
+        """Start the service again after :meth:`stop_service`, on the same port and with the same state."""
         self._service.spawn()
         self._service.wait()
         return {}
+
+    def restart_service(self) -> dict[str, Any]:
+        """Stop the service and start it again, on the same port and with the same state."""
+        self.stop_service()
+        return self.start_service()
 
     def restart_broker(self) -> dict[str, Any]:
         """Stop the RabbitMQ node and start it again, on the same port and with the same queues."""

@@ -115,7 +115,8 @@ class LocalGlobusCompute:
         try:
             self._directory = self._make_directory()
             # Engines make sockets in it, whose paths are limited to about 100 bytes; so not in a folder whose path may be longer.
-            self._tasks_tmp = Path(tempfile.mkdtemp(prefix=f"local-gc-{self._owner}-", dir="/tmp"))
+            # A new folder, which only the user may look into.
+            self._tasks_tmp = Path(tempfile.mkdtemp(prefix=f"local-gc-{self._owner}-", dir="/tmp"))  # nosec B108
             settings = Settings(
                 agent_program=str(program),
                 tasks_tmp=str(self._tasks_tmp),
@@ -176,6 +177,11 @@ class LocalGlobusCompute:
         return f"http://127.0.0.1:{self._port}"
 
     @property
+    def client_id(self) -> str:
+        """What the service's request log calls the user."""
+        return self._user.client_id
+
+    @property
     def token(self) -> str:
         """Bearer token with which :class:`client.LocalClient` is let in, for a client in another process."""
         assert self._user.token is not None
@@ -232,6 +238,14 @@ class LocalGlobusCompute:
     def processes(self, name: str) -> EndpointProcesses:
         """Return an endpoint's process IDs as they are now."""
         return EndpointProcesses.of(self._pids[self._known(name)])
+
+    def stop_service(self) -> None:
+        """Stop the service, so that connections to its address are refused; endpoints and broker go on."""
+        self._request("stop_service")
+
+    def start_service(self) -> None:
+        """Start the service after :meth:`stop_service`; it has kept its address and state."""
+        self._request("start_service")
 
     def restart_service(self) -> None:
         """Restart the service, which keeps its address and state."""

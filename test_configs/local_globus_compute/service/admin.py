@@ -92,6 +92,23 @@ class ServiceAdmin:
         """Put other limits in force at once."""
         self._call("PUT", "/limits", asdict(limits))
 
+    def expire_tokens(self, client_id: str) -> None:
+        """Have all tokens of a client expired: requests with them are answered with 401.
+
+        The token route grants new ones; the static token, for which there is no grant, is accepted again after
+        :meth:`renew_static_tokens`, or a restart.
+
+        Raises
+        ------
+        AdminError
+            When there is no such client.
+        """
+        self._call("POST", "/expired_tokens", {"client_id": client_id})
+
+    def renew_static_tokens(self) -> None:
+        """Accept all static tokens again."""
+        self._call("DELETE", "/expired_tokens")
+
     def requests(self, since: int = 0) -> list[LoggedRequest]:
         """Requests with a number above `since`, oldest first (the service keeps the last 100,000)."""
         return [LoggedRequest(**entry) for entry in self._call("GET", f"/requests?since={since}")]

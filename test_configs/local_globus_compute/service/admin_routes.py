@@ -11,6 +11,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from .auth import Authenticator
 from .config import ConfigError, Limits
 from .errors import UNAUTHENTICATED, ApiError, malformed
 from .faults import FaultError
@@ -26,12 +27,15 @@ class AdminRoutes:
         The bearer token that every request must carry.
     controls : Controls
         What is looked at and changed.
+    authenticator : Authenticator
+        Whose tokens can be had expired.
     delete_queues : coroutine function
         Takes all that is ours out of the broker.
     """
 
-    def __init__(self, token: str, controls: Controls, delete_queues: Callable[[], Awaitable[None]]) -> None:
+    def __init__(self, token: str, controls: Controls, authenticator: Authenticator, delete_queues: Callable[[], Awaitable[None]]) -> None:
         self._token = token
+        self._authenticator = authenticator
         self._controls = controls
         self._delete_queues = delete_queues
 
@@ -41,6 +45,7 @@ class AdminRoutes:
             Route("/faults", self._guarded(self._faults), methods=["GET", "POST", "DELETE"]),
             Route("/faults/{id:int}", self._guarded(self._fault), methods=["DELETE"]),
             Route("/limits", self._guarded(self._limits), methods=["GET", "PUT"]),
+            Route("/expired_tokens", self._guarded(self._expired_tokens), methods=["POST", "DELETE"]),
             Route("/requests", self._guarded(self._requests), methods=["GET"]),
             Route("/queues", self._guarded(self._queues), methods=["DELETE"]),
             Route("/counters", self._guarded(self._counters), methods=["GET"]),
@@ -80,6 +85,15 @@ class AdminRoutes:
             except (ConfigError, TypeError) as error:
                 raise malformed(str(error)) from None
         return asdict(self._controls.limits)
+
+    async def _expired_tokens(self, request: Request) -> Any:
+        if request.method == "DELETE":
+            self._authenticator.renew_static()
+            return {}
+        client_id = (await _json_object(request)).get("client_id")
+        if not isinstance(client_id, str) or not self._authenticator.expire(client_id):
+            raise malformed(f"There is no client {client_id!r}")
+        return {}
 
     async def _requests(self, request: Request) -> Any:
         try:

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 from starlette.applications import Starlette
 from starlette.datastructures import Headers
-from starlette.responses import JSONResponse, Response
+from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import BaseRoute, Mount, Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -117,7 +117,6 @@ class Endpoint:
             await self._before(known)
             body = await self._body(entry, receive)
             answer = await self._route.handler(Call(client, id_, scope["query_string"].decode("latin-1"), body, authorization))
-            response: Response = JSONResponse(answer)
         except ApiError as error:
             headers = {} if error.retry_after is None else {"Retry-After": str(math.ceil(error.retry_after))}
             return JSONResponse(error.body(), error.status, headers)
@@ -128,8 +127,7 @@ class Endpoint:
         except Exception:
             log.exception("%s %s failed", scope["method"], self._route.name)
             return JSONResponse(ApiError(500, INTERNAL, "Internal error; see the log of the local service").body(), 500)
-        await self._after(known)
-        return response
+        return await self._after(known, answer)
 
     def _limit(self, entry: LoggedRequest) -> None:
         if self._route.server != auth.COMPUTE or entry.client_id is None:
@@ -174,14 +172,21 @@ class Endpoint:
             raise ApiError(rule.params["status"], code, rule.params["reason"], rule.params["retry_after"])
         await asyncio.sleep(rule.params["seconds"])
 
-    async def _after(self, known: dict[str, tuple[str, ...]]) -> None:
+    async def _after(self, known: dict[str, tuple[str, ...]], answer: Any) -> Response:
         rule = self._controls.faults.strike(faults.ANSWER, **known)
         if rule is None:
-            return
+            return JSONResponse(answer)
         self._controls.counters[f"fault_{rule.kind}"] += 1
         if rule.kind == "lose_answer":
             raise _Dropped
-        await asyncio.sleep(rule.params["seconds"])
+        if rule.kind == "bad_answer":
+            return HTMLResponse("<html><body>One moment, please.</body></html>")
+        if rule.kind == "partial_answer" and "tasks" in answer:
+            missing = rule.params["missing"]
+            answer = {**answer, "tasks": {function: ids[:max(0, len(ids) - missing)] for function, ids in answer["tasks"].items()}}
+        if rule.kind == "delay_answer":
+            await asyncio.sleep(rule.params["seconds"])
+        return JSONResponse(answer)
 
 
 async def _drop(scope: Scope, receive: Receive) -> None:

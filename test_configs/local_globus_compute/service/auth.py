@@ -34,6 +34,20 @@ class Authenticator:
         self._clients = {client.client_id: client for client in clients}
         self._static = {_digest(client.token): client for client in clients if client.token}
         self._storage = storage
+        self._suspended: set[str] = set()
+
+    def expire(self, client_id: str) -> bool:
+        """Have all tokens of a client expired: those that were granted for good, its static one until :meth:`renew_static`.
+
+        Returns whether there is such a client.
+        """
+        self._storage.remove_tokens(client_id)
+        self._suspended.add(client_id)
+        return client_id in self._clients
+
+    def renew_static(self) -> None:
+        """Accept all static tokens again."""
+        self._suspended.clear()
 
     def grant(self, authorization: str | None, form: dict[str, str]) -> dict[str, Any]:
         """Answer a ``client_credentials`` request.
@@ -57,7 +71,8 @@ class Authenticator:
         scheme, _, token = (authorization or "").partition(" ")
         if scheme.lower() == "bearer" and token:
             digest = _digest(token.strip())
-            if client := self._static.get(digest):
+            client = self._static.get(digest)
+            if client and client.client_id not in self._suspended:
                 return client
             if (found := self._storage.token(digest)) and found[1] == resource_server and found[0] in self._clients:
                 return self._clients[found[0]]

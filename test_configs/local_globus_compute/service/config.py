@@ -56,12 +56,16 @@ class Limits:
     result_bytes : int or None
         Largest serialised value of a task (the ``data`` of its result message), in bytes of UTF-8. A
         larger one is replaced by an error with the code ``RESULT_TOO_LARGE``.
+    count_refused : bool
+        Whether a request answered with 429 counts, too: who goes on asking is then not let in again. What the hosted service does is not
+        documented; this is the stricter way.
     """
 
     requests: int | None = 20
     window_seconds: float = 10.0
     batch_bytes: int | None = 10_000_000
     result_bytes: int | None = 10_000_000
+    count_refused: bool = True
 
     def __post_init__(self) -> None:
         for name in ("requests", "batch_bytes", "result_bytes"):
@@ -70,6 +74,8 @@ class Limits:
                 raise ConfigError(f"limits.{name} must be a positive integer or null, not {value!r}")
         if isinstance(self.window_seconds, bool) or not isinstance(self.window_seconds, (int, float)) or self.window_seconds <= 0:
             raise ConfigError(f"limits.window_seconds must be a positive number, not {self.window_seconds!r}")
+        if not isinstance(self.count_refused, bool):
+            raise ConfigError(f"limits.count_refused must be true or false, not {self.count_refused!r}")
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ UNAUTHENTICATED = 1
 FUNCTION_NOT_FOUND = 3
 ENDPOINT_NOT_FOUND = 4
 TASK_NOT_FOUND = 6
+FUNCTION_ACCESS_FORBIDDEN = 8
 ENDPOINT_ACCESS_FORBIDDEN = 9
 FUNCTION_NOT_PERMITTED = 10
 MALFORMED = 17
@@ -48,6 +49,21 @@ class ApiError(Exception):
 def malformed(reason: str) -> ApiError:
     """400: the request is not what the route takes."""
     return ApiError(400, MALFORMED, reason)
+
+
+def endpoint_forbidden(endpoint_id: str) -> ApiError:
+    """403: somebody else's endpoint."""
+    return ApiError(403, ENDPOINT_ACCESS_FORBIDDEN, f"Endpoint {endpoint_id} belongs to someone else")
+
+
+def function_not_found(function_id: str) -> ApiError:
+    """404: no such function."""
+    return ApiError(404, FUNCTION_NOT_FOUND, f"Function {function_id} could not be resolved")
+
+
+def function_forbidden(function_id: str) -> ApiError:
+    """403: somebody else's function."""
+    return ApiError(403, FUNCTION_ACCESS_FORBIDDEN, f"Function {function_id} belongs to someone else")
 
 
 def endpoint_not_found(endpoint_id: str) -> ApiError:

@@ -31,6 +31,8 @@ KINDS: dict[str, Kind] = {
     # after the request was handled
     "lose_answer": Kind(ANSWER),
     "delay_answer": Kind(ANSWER, {"seconds": (_NUMBER, ...)}),
+    "bad_answer": Kind(ANSWER),  # a page of HTML, as from a gateway in between
+    "partial_answer": Kind(ANSWER, {"missing": (int, 1)}),  # to a submission: the last task ids are left out, of all tasks that were taken
     # when a result goes to the client's queue
     "duplicate_result": Kind(RESULT, {"copies": (int, 2)}),
     "late_result": Kind(RESULT, {"seconds": (_NUMBER, ...)}),

@@ -14,13 +14,14 @@ from .auth import Authenticator
 from .broker import Broker
 from .config import Client
 from .errors import (
-    ENDPOINT_ACCESS_FORBIDDEN,
     ENDPOINT_LOCKED,
-    FUNCTION_NOT_FOUND,
     TASK_GROUP_NOT_FOUND,
     TASK_NOT_FOUND,
     ApiError,
+    endpoint_forbidden,
     endpoint_not_found,
+    function_forbidden,
+    function_not_found,
 )
 from .schemas import (
     EndpointRegistration,
@@ -30,7 +31,7 @@ from .schemas import (
     parse,
 )
 from .state import Controls
-from .storage import Endpoint, Outcome, Storage
+from .storage import Endpoint, Function, Outcome, Storage
 from .submit import Submitter
 
 MINIMUM_VERSION = "2.0.0"
@@ -149,15 +150,22 @@ class Routes:
         return {"function_uuid": function_id}
 
     async def _function(self, call: Call) -> Any:
-        function = self._storage.function(call.id)
-        if function is None:
-            raise ApiError(404, FUNCTION_NOT_FOUND, f"Function {call.id} could not be resolved")
-        return {**function, "function_uuid": call.id}
+        function = self._function_of(call)
+        if not function.open_to(call.sender.identity):
+            raise function_forbidden(call.id)
+        return {**function.registration, "function_uuid": call.id}
 
     async def _delete_function(self, call: Call) -> Any:
-        if not self._storage.delete_function(call.id):
-            raise ApiError(404, FUNCTION_NOT_FOUND, f"Function {call.id} could not be resolved")
+        if self._function_of(call).identity != call.sender.identity:
+            raise function_forbidden(call.id)
+        self._storage.delete_function(call.id)
         return {"result": 302}
+
+    def _function_of(self, call: Call) -> Function:
+        function = self._storage.function(call.id)
+        if function is None:
+            raise function_not_found(call.id)
+        return function
 
     # endpoints
 
@@ -170,6 +178,9 @@ class Routes:
     async def _endpoint_status(self, call: Call) -> Any:
         if not self._agents.knows(call.id):
             raise endpoint_not_found(call.id)
+        endpoint = self._storage.endpoint(self._agents.parent_of(call.id) or call.id)
+        if endpoint is not None and not endpoint.open_to(call.sender.identity):
+            raise endpoint_forbidden(call.id)
         rule = self._controls.faults.strike(faults.STATUS, route=("endpoint_status",), method=("GET",), endpoint_id=(call.id,),
                                             client_id=(call.sender.client_id,))
         if rule:
@@ -223,7 +234,7 @@ class Routes:
     def _owned(self, call: Call) -> Endpoint:
         endpoint = self._registered(call)
         if endpoint.identity != call.sender.identity:
-            raise ApiError(403, ENDPOINT_ACCESS_FORBIDDEN, f"Endpoint {call.id} belongs to someone else")
+            raise endpoint_forbidden(call.id)
         return endpoint
 
     def _describe(self, endpoint: Endpoint) -> dict[str, Any]:

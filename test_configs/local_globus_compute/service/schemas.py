@@ -32,6 +32,7 @@ class FunctionRegistration(pydantic.BaseModel):
     function_name: NonEmpty
     function_code: NonEmpty
     serialized: bool = True
+    public: bool = False
     meta: dict[str, Any] | None = None
 
 

@@ -118,7 +118,7 @@ async def _serve(config: ServiceConfig, listener: socket.socket) -> None:
             groups = [broker.names.group(group_id) for group_id in storage.groups_with_queue()]
             await broker.delete_all([*agents.queues(), *groups])
 
-        application = app.build(routes, AdminRoutes(config.admin_token, controls, delete_queues), authenticator, controls, port)
+        application = app.build(routes, AdminRoutes(config.admin_token, controls, authenticator, delete_queues), authenticator, controls, port)
         await results.start()
         await agents.start()
 

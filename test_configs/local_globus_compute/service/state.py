@@ -37,9 +37,10 @@ class Controls:
     @classmethod
     def starting_with(cls, limits: Limits) -> Controls:
         """Controls of a service that has seen nothing yet."""
-        return cls(limits, RequestWindow(limits.requests, limits.window_seconds), FaultEngine(), RequestLog(), Counter())
+        window = RequestWindow(limits.requests, limits.window_seconds, limits.count_refused)
+        return cls(limits, window, FaultEngine(), RequestLog(), Counter())
 
     def set_limits(self, limits: Limits) -> None:
         """Put other limits in force."""
         self.limits = limits
-        self.window.set(limits.requests, limits.window_seconds)
+        self.window.set(limits.requests, limits.window_seconds, limits.count_refused)

@@ -35,6 +35,19 @@ CREATE INDEX IF NOT EXISTS unpublished_results ON tasks (task_id) WHERE complete
 
 
 @dataclass(frozen=True)
+class Function:
+    """A registered function; `code` is the packed buffer that goes before the arguments."""
+
+    identity: str
+    code: str
+    registration: dict[str, Any]
+
+    def open_to(self, identity: str) -> bool:
+        """Whether this person may use it."""
+        return identity == self.identity or bool(self.registration.get("public"))
+
+
+@dataclass(frozen=True)
 class Endpoint:
     """A registered (parent) endpoint."""
 
@@ -42,6 +55,10 @@ class Endpoint:
     identity: str
     registration: dict[str, Any]
     locked_until: float
+
+    def open_to(self, identity: str) -> bool:
+        """Whether this person may use it: its owner, and everybody when it is registered for several users (its agent then maps identities)."""
+        return identity == self.identity or bool(self.registration.get("multi_user"))
 
 
 @dataclass(frozen=True)
@@ -134,21 +151,20 @@ class Storage:
         row = self._one("SELECT client_id, resource_server FROM tokens WHERE digest = ? AND expires > ?", digest, time.time())
         return row
 
+    def remove_tokens(self, client_id: str) -> None:
+        """Forget all tokens of a client."""
+        self._db.execute("DELETE FROM tokens WHERE client_id = ?", (client_id,))
+
     # functions
 
     def add_function(self, function_id: str, identity: str, name: str, code: str, registration: dict[str, Any]) -> None:
         """Keep a registered function; `code` is the packed buffer that goes before the arguments."""
         self._db.execute("INSERT INTO functions VALUES (?, ?, ?, ?, ?)", (function_id, identity, name, code, json.dumps(registration)))
 
-    def function(self, function_id: str) -> dict[str, Any] | None:
-        """What was registered."""
-        row = self._one("SELECT registration FROM functions WHERE function_id = ?", function_id)
-        return json.loads(row[0]) if row else None
-
-    def function_code(self, function_ids: Sequence[str]) -> dict[str, str]:
-        """Packed code of those of the functions that exist."""
-        return {found: code for chunk in _chunks(function_ids)
-                for found, code in self._db.execute(f"SELECT function_id, code FROM functions WHERE function_id IN ({_marks(chunk)})", chunk)}
+    def function(self, function_id: str) -> Function | None:
+        """A registered function."""
+        row = self._one("SELECT identity, code, registration FROM functions WHERE function_id = ?", function_id)
+        return Function(row[0], row[1], json.loads(row[2])) if row else None
 
     def delete_function(self, function_id: str) -> bool:
         """Remove a function; False when there is none."""
@@ -238,7 +254,8 @@ class Storage:
 
     def _tasks(self, where: str, values: Sequence[Any]) -> list[Task]:
         rows = self._db.execute("SELECT task_id, group_id, tasks.child_id, COALESCE(parent_id, ''), has_queue, completed, published FROM tasks "
-                                f"JOIN task_groups USING (group_id) LEFT JOIN children USING (child_id) WHERE {where}", values)
+                                # The condition is one of those in this file.
+                                f"JOIN task_groups USING (group_id) LEFT JOIN children USING (child_id) WHERE {where}", values)  # nosec B608
         return [Task(row[0], row[1], row[2], row[3], bool(row[4]), row[5], bool(row[6])) for row in rows]
 
     def children_with_unfinished_tasks(self) -> list[str]:
@@ -258,7 +275,8 @@ class Storage:
     def outcomes(self, task_ids: Sequence[str]) -> list[Outcome]:
         """Results, or their absence, of those of the tasks that exist."""
         return [Outcome(*row) for chunk in _chunks(task_ids) for row in self._db.execute(
-            f"SELECT task_id, group_id, completed, failed, body FROM tasks WHERE task_id IN ({_marks(chunk)})", chunk)]
+            # Question marks.
+            f"SELECT task_id, group_id, completed, failed, body FROM tasks WHERE task_id IN ({_marks(chunk)})", chunk)]  # nosec B608
 
     def groups_with_queue(self) -> list[str]:
         """Ids of the task groups that have a result queue."""

@@ -12,11 +12,13 @@ from .agents import Agents
 from .broker import Broker, BrokerError, Outgoing
 from .config import Client
 from .errors import (
-    FUNCTION_NOT_FOUND,
     FUNCTION_NOT_PERMITTED,
     TASK_GROUP_NOT_FOUND,
     ApiError,
+    endpoint_forbidden,
     endpoint_not_found,
+    function_forbidden,
+    function_not_found,
 )
 from .results import Results
 from .schemas import Submission
@@ -44,7 +46,7 @@ class Submitter:
 
     async def submit(self, client: Client, endpoint_id: str, submission: Submission) -> dict[str, Any]:
         """Queue all tasks of the batch or none; raises :class:`ApiError`."""
-        code = self._functions(endpoint_id, submission)
+        code = self._functions(client, endpoint_id, submission)
         group_id = self._group(client, submission)
         child_id = await self._agents.child(endpoint_id, client.identity, submission.user_endpoint_config or {}, submission.user_runtime or {})
         if submission.create_queue:
@@ -78,16 +80,21 @@ class Submitter:
             await self._hold(rule, published, all_ids)
         return {"tasks": answer, "task_group_id": group_id, "request_id": str(uuid.uuid4()), "endpoint_id": endpoint_id}
 
-    def _functions(self, endpoint_id: str, submission: Submission) -> dict[str, str]:
+    def _functions(self, client: Client, endpoint_id: str, submission: Submission) -> dict[str, str]:
         endpoint = self._storage.endpoint(endpoint_id)
         if endpoint is None:
             raise endpoint_not_found(endpoint_id)
-        wanted = [str(function) for function in submission.tasks]
-        code = self._storage.function_code(wanted)
+        if not endpoint.open_to(client.identity):
+            raise endpoint_forbidden(endpoint_id)
+        code = {}
         allowed = endpoint.registration.get("allowed_functions")
-        for function_id in wanted:
-            if function_id not in code:
-                raise ApiError(404, FUNCTION_NOT_FOUND, f"Function {function_id} could not be resolved")
+        for function_id in map(str, submission.tasks):
+            function = self._storage.function(function_id)
+            if function is None:
+                raise function_not_found(function_id)
+            if not function.open_to(client.identity):
+                raise function_forbidden(function_id)
+            code[function_id] = function.code
             if allowed is not None and function_id not in allowed:
                 raise ApiError(403, FUNCTION_NOT_PERMITTED, f"Function {function_id} not permitted on endpoint {endpoint_id}")
         return code

@@ -109,9 +109,9 @@ class Service:
         assert response.ok, response.text
         return response.json()
 
-    def function(self) -> str:
+    def function(self, **more: Any) -> str:
         """Register a function and return its id."""
-        return str(self.call("POST", "/v3/functions", json={"function_name": "f", "function_code": "3\n01\n"})["function_uuid"])
+        return str(self.call("POST", "/v3/functions", json={"function_name": "f", "function_code": "3\n01\n", **more})["function_uuid"])
 
     def submit(self, endpoint_id: str, function_id: str, payloads: list[str], client: str = USER, **more: Any) -> dict[str, Any]:
         """Submit one batch for one function, with a result queue."""

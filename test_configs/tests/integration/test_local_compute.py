@@ -7,6 +7,7 @@ import sys
 
 import psutil
 import pytest
+import requests
 from globus_compute_sdk.errors import TaskExecutionFailed
 from globus_compute_sdk.serialize import ComputeSerializer, PureSourceTextInspect
 from globus_sdk import GlobusAPIError
@@ -141,6 +142,19 @@ def test_after_a_restart_the_service_knows_functions_endpoints_and_tasks(compute
     compute.restart_service()
     after = client.run(endpoint_id=endpoint, function_id=function)
     assert result(client, before) and result(client, after)
+
+
+def test_while_the_service_is_stopped_nobody_answers_and_what_was_accepted_is_there_afterwards(compute):
+    client = client_of(compute)
+    endpoint = compute.endpoint_ids["threads"]
+    before = client.run(endpoint_id=endpoint, function_id=client.register_function(works))
+    compute.stop_service()
+    try:
+        with pytest.raises(requests.ConnectionError):
+            requests.get(f"{compute.address}/v2/version", timeout=30)
+    finally:
+        compute.start_service()
+    assert result(client, before)
 
 
 def test_after_a_restart_of_the_broker_agents_and_service_find_it_again():

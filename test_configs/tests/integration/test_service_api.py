@@ -42,9 +42,21 @@ def agent(service):
     raw.close()
 
 
+@pytest.fixture
+def agent_for_all(service):
+    raw = RawAgent(service, multi_user=True)
+    yield raw
+    raw.close()
+
+
 @pytest.fixture(scope="module")
 def function(service):
     return service.function()
+
+
+@pytest.fixture(scope="module")
+def public_function(service):
+    return service.function(public=True)
 
 
 def is_error(response, status):
@@ -66,6 +78,27 @@ def test_a_client_credentials_grant_opens_the_compute_api(service):
     granted = requests.get(f"{service.url}/v2/version", headers={"Authorization": f"Bearer {answer['access_token']}"}, timeout=DEADLINE_SECONDS)
     assert granted.ok
     assert service.send("POST", "/v2/oauth2/token", client=None, data=form, auth=(USER, "wrong")).status_code == 401
+
+
+def test_tokens_that_have_expired_are_refused_until_there_is_a_new_one(service):
+    form = {"grant_type": "client_credentials"}
+
+    def granted():
+        return service.send("POST", "/v2/oauth2/token", client=None, data=form, auth=(USER, "secret-of-user")).json()["access_token"]
+
+    def answer(token):
+        headers = {"Authorization": f"Bearer {token}"}
+        return requests.get(f"{service.url}/v2/version", headers=headers, timeout=DEADLINE_SECONDS).status_code
+
+    old = granted()
+    service.admin.expire_tokens(USER)
+    try:
+        assert (answer(old), answer(TOKENS[USER]), answer(granted()), answer(TOKENS[OTHER_USER])) == (401, 401, 200, 200)
+    finally:
+        service.admin.renew_static_tokens()
+    assert answer(TOKENS[USER]) == 200
+    with pytest.raises(AdminError, match="no client"):
+        service.admin.expire_tokens(NOWHERE)
 
 
 def test_clients_of_one_person_are_linked_identities(service):
@@ -182,10 +215,31 @@ def test_an_unknown_endpoint_or_function_or_task_group_is_not_found(service, age
     assert refused(service, agent.id, 404, tasks={function: ["p"]}, task_group_id=NOWHERE)
 
 
-def test_a_task_group_of_someone_else_is_not_found(service, agent, function):
+def test_a_task_group_of_someone_else_is_not_found(service, function, agent_for_all, public_function):
+    agent = agent_for_all
     group = service.submit(agent.id, function, ["p"])["task_group_id"]
-    assert refused(service, agent.id, 404, STRANGER, tasks={function: ["p"]}, task_group_id=group)
+    assert refused(service, agent.id, 404, STRANGER, tasks={public_function: ["p"]}, task_group_id=group)
     assert service.submit(agent.id, function, ["p"], OTHER_USER, task_group_id=group)["task_group_id"] == group
+
+
+def test_an_endpoint_of_someone_else_may_not_be_used_nor_its_status_be_asked(service, agent, public_function):
+    assert refused(service, agent.id, 403, STRANGER, tasks={public_function: ["p"]})
+    assert is_error(service.send("GET", f"/v2/endpoints/{agent.id}/status", STRANGER), 403)
+    assert service.send("GET", f"/v2/endpoints/{agent.id}/status", OTHER_USER).ok
+
+
+def test_an_endpoint_that_is_registered_for_several_users_is_for_all_of_them(service, agent_for_all, public_function):
+    assert service.submit(agent_for_all.id, public_function, ["p"], STRANGER)["ids"]
+    assert service.call("GET", f"/v2/endpoints/{agent_for_all.id}/status", STRANGER)["status"] == "offline"
+
+
+def test_a_function_of_someone_else_may_not_be_used_looked_at_or_deleted(service, agent_for_all, function, public_function):
+    assert refused(service, agent_for_all.id, 403, STRANGER, tasks={function: ["p"]})
+    assert is_error(service.send("GET", f"/v2/functions/{function}", STRANGER), 403)
+    assert service.send("GET", f"/v2/functions/{public_function}", STRANGER).ok
+    for each in (function, public_function):
+        assert is_error(service.send("DELETE", f"/v2/functions/{each}", STRANGER), 403)
+        assert service.send("GET", f"/v2/functions/{each}").ok
 
 
 def test_a_function_that_the_endpoint_does_not_allow_is_forbidden(service, function):
@@ -199,8 +253,10 @@ def test_a_function_that_the_endpoint_does_not_allow_is_forbidden(service, funct
 
 def test_a_malformed_submission_is_refused_and_leaves_nothing(service, agent, function):
     before = service.admin.counters().get("tasks_submitted", 0)
-    assert refused(service, agent.id, 422, tasks={function: [{"not": "a string"}]})
-    assert is_error(service.send("POST", f"/v3/endpoints/{agent.id}/submit", data=b"{"), 400)
+    url = f"/v3/endpoints/{agent.id}/submit"
+    response = service.send("POST", url, json={"tasks": {function: ["good", {"not": "a string"}]}})
+    assert is_error(response, 422) and f"{function}.1:" in response.json()["reason"], "which task is named"
+    assert is_error(service.send("POST", url, data=b"{"), 400)
     assert service.admin.counters().get("tasks_submitted", 0) == before
 
 
@@ -217,6 +273,12 @@ def test_the_request_after_the_last_allowed_one_is_told_when_to_come_back(servic
     # Another client, another budget; and Globus Auth is another service.
     assert service.send("GET", "/v2/version", AGENT).ok
     assert service.send("GET", "/v2/oauth2/userinfo", OTHER_USER).ok
+
+
+def test_limits_are_changed_at_once_and_as_a_whole(service):
+    limits = Limits(requests=7, window_seconds=1.5, batch_bytes=None, result_bytes=99, count_refused=False)
+    service.admin.set_limits(limits)
+    assert service.admin.limits() == limits
 
 
 def test_requests_of_all_routes_count_together(service):

@@ -142,6 +142,23 @@ def test_an_answer_that_waits_for_a_result_does_not_wait_for_ever(service, admin
     assert admin.counters()["fault_result_before_answer_gave_up"] >= 1
 
 
+def test_an_answer_can_name_fewer_tasks_than_were_taken(service, admin, function, case):
+    before = admin.counters()["tasks_submitted"]
+    admin.add_fault("partial_answer", route="submit", count=1, missing=2)
+    assert len(service.submit(case.agent.id, function, list("abc"))["ids"]) == 1
+    assert admin.counters()["tasks_submitted"] == before + 3
+    assert len(service.submit(case.agent.id, function, list("abc"))["ids"]) == 3
+
+
+def test_an_answer_can_be_a_page_of_html(service, admin, function, case):
+    before = admin.counters()["tasks_submitted"]
+    admin.add_fault("bad_answer", route="submit", count=1)
+    body = {"tasks": {function: ["p"]}}
+    answer = service.send("POST", f"/v3/endpoints/{case.agent.id}/submit", json=body)
+    assert answer.status_code == 200 and answer.headers["Content-Type"].startswith("text/html")
+    assert admin.counters()["tasks_submitted"] == before + 1
+
+
 # results
 
 def test_a_result_can_come_several_times(case, admin):

@@ -56,6 +56,25 @@ def test_a_token_works_after_a_restart_but_not_for_a_client_that_is_gone(authent
         Authenticator((USER,), storage).identify(f"Bearer {token}", auth.COMPUTE)
 
 
+def test_expired_tokens_open_nothing_and_the_next_grant_does(authenticator):
+    token = authenticator.grant(basic(AGENT.client_id, "secret"), {"grant_type": "client_credentials"})["access_token"]
+    assert authenticator.expire(AGENT.client_id)
+    with pytest.raises(ApiError):
+        authenticator.identify(f"Bearer {token}", auth.COMPUTE)
+    assert authenticator.identify("Bearer static", auth.COMPUTE) == USER, "another client's are as they were"
+    fresh = authenticator.grant(basic(AGENT.client_id, "secret"), {"grant_type": "client_credentials"})["access_token"]
+    assert authenticator.identify(f"Bearer {fresh}", auth.COMPUTE) == AGENT
+
+
+def test_an_expired_static_token_opens_nothing_until_it_is_renewed(authenticator):
+    assert authenticator.expire(USER.client_id)
+    with pytest.raises(ApiError):
+        authenticator.identify("Bearer static", auth.COMPUTE)
+    authenticator.renew_static()
+    assert authenticator.identify("Bearer static", auth.COMPUTE) == USER
+    assert not authenticator.expire("nobody")
+
+
 def test_a_static_token_opens_everything(authenticator):
     assert authenticator.identify("Bearer static", auth.COMPUTE) == authenticator.identify("bearer static", auth.AUTH) == USER
 

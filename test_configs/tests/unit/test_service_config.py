@@ -66,6 +66,7 @@ def test_a_file_that_is_not_json_is_refused(tmp_path):
     ({"limits": {"requests": 0}}, "limits.requests"),
     ({"limits": {"batch_bytes": True}}, "limits.batch_bytes"),
     ({"limits": {"window_seconds": None}}, "limits.window_seconds"),
+    ({"limits": {"count_refused": 1}}, "limits.count_refused"),
     ({"limits": {"per_day": 1}}, "per_day"),
     ({"clients": [{"client_id": "me", "token": "t"}]}, "client_id"),
     ({"clients": [{"client_id": ID}]}, "neither client_secret nor token"),

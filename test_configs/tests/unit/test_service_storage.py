@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from local_globus_compute.service.storage import Child, Storage
+from local_globus_compute.service.storage import Child, Function, Storage
 
 CHILD = Child("child", "parent", "me", {"workers": 1}, {"python": {}})
 
@@ -45,7 +45,8 @@ def test_everything_is_there_after_a_restart(path):
     after = Storage(path)
     assert after.prefix == before.prefix
     assert after.token("digest") == ("client", "server")
-    assert (after.function("function"), after.function_code(["function", "none"])) == ({"function_name": "f"}, {"function": "code"})
+    assert after.function("function") == Function("me", "code", {"function_name": "f"})
+    assert after.function("none") is None
     assert (after.endpoint("parent").registration, after.endpoint("parent").locked_until) == ({"endpoint_name": "p"}, 7.0)
     assert after.children() == [CHILD]
     assert after.heartbeats() == {"child": (3.0, {"active": True})}
