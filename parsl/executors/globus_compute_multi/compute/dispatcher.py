@@ -7,15 +7,20 @@ import threading
 import time
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import Any, Callable, ContextManager, Dict, List, Optional, Tuple
+from typing import Any, Callable, Dict, List, Optional, Tuple
 
 import globus_sdk
 from globus_compute_sdk import Client
 
-from parsl.executors.globus_compute_multi.compute.backoff import Backoff
+from parsl.executors.globus_compute_multi.compute.backoff import (
+    LONGEST_SECONDS,
+    Backoff,
+)
+from parsl.executors.globus_compute_multi.compute.calls import call
 from parsl.executors.globus_compute_multi.compute.envelope import encode_arguments
 from parsl.executors.globus_compute_multi.compute.governor import (
     Governor,
+    Kind,
     Stopped,
 )
 from parsl.executors.globus_compute_multi.compute.messages import (
@@ -23,10 +28,13 @@ from parsl.executors.globus_compute_multi.compute.messages import (
     DispatchRefused,
     Message,
 )
+from parsl.executors.globus_compute_multi.compute.outage import Outage
 from parsl.executors.globus_compute_multi.compute.service import (
     MalformedAnswer,
     Service,
     explain,
+    http_status,
+    not_sent,
     retry_after,
 )
 
@@ -53,6 +61,8 @@ class Submission:
         Of the child that they are for.
     resource_specification : dict or None
         MPI keys and values for all of them.
+    once : bool
+        Whether its tasks must not run twice: it is not sent again when its fate is not known.
     """
 
     dispatch_id: int
@@ -60,14 +70,20 @@ class Submission:
     tasks: Tuple[Tuple[str, bytes], ...]
     user_endpoint_config: Optional[Dict[str, Any]] = None
     resource_specification: Optional[Dict[str, Any]] = None
+    once: bool = False
 
 
 class Dispatcher:
     """A few sender threads, each with connections of its own.
 
-    A submission whose fate is not known (no answer, a server's error) is sent again a few times: it then may run twice, and the second
-    result is dropped. After that it is handed back, for the scheduler to try other endpoints. One that came too early (429) is sent again
-    until it is taken.
+    What becomes of a submission that fails:
+
+    * the service cannot be reached, or refuses the request because there were too many (429): it has not taken the tasks, and no other
+      endpoint would be better off. The submission is kept, and sent again until there is an answer.
+    * its fate is not known (no answer, a server's error): it is sent again a few times. It then may run twice, and the second result is dropped.
+      After that it is handed back, for the scheduler to try other endpoints.
+    * the answer does not name the tasks: some may have been taken, so it is handed back at once.
+    * the service says that the request is wrong, or not allowed (other 4xx): it is handed back at once, a 401 after a try with a fresh token.
 
     Parameters
     ----------
@@ -93,6 +109,7 @@ class Dispatcher:
         self._task_group_id: Optional[str] = None
         self._jobs: "queue.SimpleQueue[Optional[Submission]]" = queue.SimpleQueue()
         self._stopping = stopping
+        self._outage = Outage(stopping)
         self._threads = [threading.Thread(target=self._run, args=(Service(client),), name=f"globus-compute-multi-sender-{i}", daemon=True)
                          for i in range(SENDERS)]
 
@@ -116,6 +133,7 @@ class Dispatcher:
         """Tell the threads to end, after ``stopping`` is set; requests under way are not waited for."""
         for _ in self._threads:
             self._jobs.put(None)
+        self._outage.wake()
 
     def join(self, timeout: float) -> bool:
         """Wait for the threads, ``timeout`` seconds in all; whether they have ended."""
@@ -130,51 +148,62 @@ class Dispatcher:
                 submission = self._jobs.get()
                 if submission is None:
                     return
-                if self._stopping.is_set():
-                    self._governor.ended()  # its permit goes back unused; other executors may share the governor
-                    continue
-                try:
-                    self._post(self._deliver(service, submission))
-                except Stopped:
-                    pass
-                except Exception as e:
-                    # whatever it was, the tasks must not wait for an answer that cannot come
-                    logger.exception("Submission %d ended with an unexpected error", submission.dispatch_id)
-                    self._post(DispatchRefused(submission.dispatch_id, explain(e), None))
+                with ExitStack() as held:
+                    held.callback(self._governor.unused)  # the permit, until something is sent; other executors may share the governor
+                    if self._stopping.is_set():
+                        continue
+                    try:
+                        self._post(self._deliver(service, submission, held))
+                    except Stopped:
+                        pass
+                    except Exception as e:
+                        # whatever it was, the tasks must not wait for an answer that cannot come
+                        logger.exception("Submission %d ended with an unexpected error", submission.dispatch_id)
+                        self._post(DispatchRefused(submission.dispatch_id, explain(e), None))
         finally:
             service.close()
 
-    def _deliver(self, service: Service, submission: Submission) -> Message:
-        """Send until the service has answered; the first try's permit is held already."""
+    def _deliver(self, service: Service, submission: Submission, held: ExitStack) -> Message:
+        """Send until it is clear what becomes of the tasks; the first try's permit is ``held`` already."""
         arguments = [encode_arguments(self._session, attempt_id, packed) for attempt_id, packed in submission.tasks]
         backoff, failures = Backoff(), 0
-        held = ExitStack()
-        held.callback(self._governor.ended)
-        permit: ContextManager[Any] = held
+        held.pop_all()
+        permit = ExitStack()
+        permit.callback(self._governor.ended)
+        first: Optional[ExitStack] = permit
         while True:
+            asked: Optional[float] = None
             try:
-                with permit:
-                    answer = service.submit(submission.endpoint_id, self._runner_id, self._task_group_id, arguments,
-                                            submission.user_endpoint_config, submission.resource_specification)
+                answer = call(self._governor, service, self._stopping, Kind.SUBMISSION, service.submit, submission.endpoint_id, self._runner_id,
+                              self._task_group_id, arguments, submission.user_endpoint_config, submission.resource_specification, permit=first)
             except globus_sdk.GlobusAPIError as e:
-                reason, status, wait = explain(e), e.http_status, backoff.next(retry_after(e))
-                if status != 429:
-                    failures += 1
-                    if status < 500 or failures == TRIES:
-                        return DispatchRefused(submission.dispatch_id, reason, status)
+                self._outage.end()
+                reason, status, asked = explain(e), http_status(e), retry_after(e)
+                if 400 <= status < 500 and status not in (408, 429):
+                    return DispatchRefused(submission.dispatch_id, reason, status)
             except globus_sdk.NetworkError as e:
-                reason, wait = explain(e), backoff.next()
-                failures += 1
-                if failures == TRIES:
-                    return DispatchRefused(submission.dispatch_id, reason, None)
+                reason, status = explain(e), None
+                if not_sent(e):
+                    first = None
+                    self._outage.begin(reason)
+                    self._outage.wait(backoff.next())
+                    continue
             except MalformedAnswer as e:
+                self._outage.end()
                 return DispatchRefused(submission.dispatch_id, explain(e), None)
             else:
+                self._outage.end()
                 return self._accepted(submission, *answer)
-            logger.warning("Submission %d was not taken (%s); trying again in %.1f s", submission.dispatch_id, reason, wait)
+            first = None
+            if status == 429:
+                continue  # the governor makes us wait
+            failures += 1
+            if submission.once or failures == TRIES or (asked or 0.0) > LONGEST_SECONDS:
+                return DispatchRefused(submission.dispatch_id, reason, status)
+            wait = backoff.next(asked)
+            logger.warning("Submission %d was perhaps not taken (%s); trying again in %.1f s", submission.dispatch_id, reason, wait)
             if self._stopping.wait(wait):
                 raise Stopped()
-            permit = self._governor.permit(self._stopping)
 
     def _accepted(self, submission: Submission, task_group_id: str, task_ids: List[str]) -> Message:
         if self._task_group_id is None:

@@ -1,8 +1,11 @@
 """Clients of the service's REST API, made from the user's ``globus_compute_sdk.Client``."""
 from __future__ import annotations
 
+import math
+import time
 import uuid
 from contextlib import contextmanager
+from email.utils import parsedate_to_datetime
 from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple
 
 import globus_sdk
@@ -14,6 +17,7 @@ from globus_compute_sdk.serialize import (
     PureSourceTextInspect,
 )
 from globus_sdk.transport import RequestsTransport, RetryConfig
+from urllib3.exceptions import ConnectTimeoutError, NewConnectionError, ProxyError
 
 from parsl.executors.globus_compute_multi.compute.runner import (
     globus_compute_multi_runner,
@@ -39,6 +43,7 @@ class Service:
     def __init__(self, client: Client) -> None:
         # not app=client.app: each client so made adds to the user's app, and may ask the user to log in on a thread where nobody looks
         authorizer = client.authorizer if client.app is None else client.app.get_authorizer(globus_sdk.ComputeClientV2.scopes.resource_server)
+        self._authorizer = authorizer
         self._transport = RequestsTransport(http_timeout=ANSWER_TIMEOUT)
         common: Dict[str, Any] = dict(base_url=client.web_service_address, transport=self._transport, authorizer=authorizer)
         self._v2 = globus_sdk.ComputeClientV2(retry_config=RetryConfig(max_retries=0), **common)
@@ -47,6 +52,10 @@ class Service:
     def close(self) -> None:
         """Close the connections."""
         self._transport.close()
+
+    def renew_token(self) -> bool:
+        """Have the next request bring a fresh token, after the service has refused one; whether there may be one."""
+        return self._authorizer is not None and self._authorizer.handle_missing_authorization()
 
     def register_runner(self) -> str:
         """Register the runner, by its source; returns its function ID."""
@@ -74,6 +83,12 @@ class Service:
         answer = self._v2.get_result_amqp_url()
         with _expected("the address of the result queue"):
             return str(answer["connection_url"]), str(answer["queue_prefix"])
+
+    def task_results(self, task_uuids: Sequence[str]) -> Dict[str, Any]:
+        """What the service knows of these tasks, by their IDs; those that it does not know are left out."""
+        answer = self._v2.get_task_batch(task_uuids).data
+        with _expected("the answer about results"):
+            return dict(answer["results"])
 
     def submit(self, endpoint_id: str, runner_id: str, task_group_id: Optional[str],
                arguments: Sequence[Tuple[str, str, int]], user_endpoint_config: Optional[Dict[str, Any]] = None,
@@ -111,13 +126,18 @@ class Service:
         for task in arguments:
             batch.add(runner_id, task)
         upload_seconds = sum(len(packed) for _, packed, _ in arguments) / SLOWEST_UPLOAD
-        with self._transport.tune(http_timeout=ANSWER_TIMEOUT + upload_seconds):
+        self._transport.http_timeout = ANSWER_TIMEOUT + upload_seconds  # not by tune(), which forgets to undo it after an exception
+        try:
             answer = self._v3.submit(endpoint_id, batch.prepare()).data
+        finally:
+            self._transport.http_timeout = ANSWER_TIMEOUT
         with _expected("the answer to a submission"):
             group = str(uuid.UUID(answer["task_group_id"]))
             task_ids = [str(uuid.UUID(task_id)) for task_id in answer["tasks"][runner_id]]
-        if len(task_ids) != len(arguments):
-            raise MalformedAnswer(f"{len(arguments)} tasks were submitted, and the answer names {len(task_ids)}")
+        if len(task_ids) != len(arguments) or len(set(task_ids)) != len(task_ids):
+            raise MalformedAnswer(f"{len(arguments)} tasks were submitted, and the answer names {len(set(task_ids))}")
+        if task_group_id is not None and group != task_group_id:
+            raise MalformedAnswer(f"tasks were submitted to task group {task_group_id}, and the answer says {group}")
         return group, task_ids
 
 
@@ -137,14 +157,51 @@ def explain(error: Exception) -> str:
     """What a failed request means, in one line for people, without credentials."""
     if isinstance(error, globus_sdk.GlobusAPIError):
         text = "; ".join(error.messages) or (error.raw_json or {}).get("reason") or error.text[:200]
-        return f"HTTP {error.http_status}: {text}"
+        whose = "Globus Auth answers " if isinstance(error, globus_sdk.AuthAPIError) else ""
+        return f"{whose}HTTP {error.http_status}: {' '.join(str(text).split())}"
+    if isinstance(error, globus_sdk.NetworkError):
+        cause = _root(error.underlying_exception)
+        return f"{type(error).__name__}: {error}, {type(cause).__name__}: {cause}"
     return f"{type(error).__name__}: {error}"
+
+
+def http_status(error: globus_sdk.GlobusAPIError) -> int:
+    """HTTP status of a failed request to the service.
+
+    The service is not even asked when Globus Auth gives no token for it: a refusal is like one of the token (401), all else like a failure of
+    the service (503).
+    """
+    if isinstance(error, globus_sdk.AuthAPIError):
+        return 401 if 400 <= error.http_status < 500 and error.http_status != 429 else 503
+    return error.http_status
+
+
+def not_sent(error: globus_sdk.NetworkError) -> bool:
+    """Whether it is sure that the service has not seen the request: there was no connection."""
+    if isinstance(error, globus_sdk.GlobusConnectionTimeoutError):
+        return True
+    return isinstance(_root(error.underlying_exception), (NewConnectionError, ConnectTimeoutError, ProxyError))
+
+
+def _root(error: BaseException) -> BaseException:
+    """The error of urllib3 from which ``requests`` made this one."""
+    while True:
+        inner = getattr(error, "reason", None) or (error.args[0] if error.args else None)
+        if not isinstance(inner, Exception):
+            return error
+        error = inner
 
 
 def retry_after(error: globus_sdk.GlobusAPIError) -> Optional[float]:
     """Seconds after which the service wants to be asked again, if it says so."""
     value = error.headers.get("Retry-After")
+    if value is None:
+        return None
     try:
-        return None if value is None else max(0.0, float(value))
+        seconds = float(value)
     except ValueError:
-        return None  # an HTTP date: our own back-off will do
+        try:
+            seconds = parsedate_to_datetime(value).timestamp() - time.time()
+        except ValueError:
+            return None
+    return max(0.0, seconds) if math.isfinite(seconds) else None

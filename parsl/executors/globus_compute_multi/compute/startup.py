@@ -9,14 +9,14 @@ from typing import Any, Callable
 import globus_sdk
 from globus_compute_sdk import Client
 
-from parsl.executors.globus_compute_multi.compute.backoff import Backoff
-from parsl.executors.globus_compute_multi.compute.governor import Governor
+from parsl.executors.globus_compute_multi.compute.calls import call
+from parsl.executors.globus_compute_multi.compute.governor import Governor, Kind
 from parsl.executors.globus_compute_multi.compute.messages import StatusAnswered
 from parsl.executors.globus_compute_multi.compute.service import (
     MalformedAnswer,
     Service,
     explain,
-    retry_after,
+    http_status,
 )
 from parsl.executors.globus_compute_multi.errors import (
     CredentialsMissing,
@@ -53,7 +53,7 @@ def register_runner(governor: Governor, service: Service) -> str:
     ------
     CredentialsMissing, ServiceUnavailable
     """
-    return str(_ask(governor, "register the runner function", service.register_runner))
+    return str(_ask(governor, service, "register the runner function", service.register_runner))
 
 
 def first_status(governor: Governor, service: Service, name: str, endpoint_id: str) -> StatusAnswered:
@@ -64,7 +64,7 @@ def first_status(governor: Governor, service: Service, name: str, endpoint_id: s
     CredentialsMissing, ServiceUnavailable, UnknownEndpoint
     """
     try:
-        answer = _ask(governor, f"ask for the status of endpoint {name} ({endpoint_id})", service.endpoint_status, endpoint_id)
+        answer = _ask(governor, service, f"ask for the status of endpoint {name} ({endpoint_id})", service.endpoint_status, endpoint_id)
     except _Refused as e:
         raise UnknownEndpoint(f"Globus Compute does not know endpoint {name} ({endpoint_id}), or you may not use it ({e}). "
                               "'globus-compute-endpoint start' on its machine prints its ID.") from e
@@ -78,29 +78,29 @@ class _Refused(ServiceUnavailable):
     """The service answered 403 or 404."""
 
 
-def _ask(governor: Governor, what: str, request: Callable[..., Any], *args: Any) -> Any:
+def _ask(governor: Governor, service: Service, what: str, request: Callable[..., Any], *args: Any) -> Any:
     """Send a request at start, and turn its failure into an error that says what to do.
 
     Only 429 is waited out: the budget is one for all programs of the user, and others may have used it up.
     """
-    backoff, deadline = Backoff(), time.monotonic() + _BUDGET_PATIENCE
+    nobody, deadline = threading.Event(), time.monotonic() + _BUDGET_PATIENCE  # nobody can stop it yet
     while True:
         try:
-            with governor.permit(threading.Event()):  # nobody can stop it yet
-                return request(*args)
+            return call(governor, service, nobody, Kind.OTHER, request, *args, timeout=deadline - time.monotonic())
         except globus_sdk.GlobusAPIError as e:
-            wait = backoff.next(retry_after(e))
-            if e.http_status != 429 or time.monotonic() + wait > deadline:
+            if http_status(e) != 429 or time.monotonic() > deadline:
                 raise _start_error(what, e) from e
-            time.sleep(wait)
-        except (globus_sdk.NetworkError, MalformedAnswer) as e:
+        except (globus_sdk.NetworkError, MalformedAnswer, TimeoutError) as e:
             raise _start_error(what, e) from e
 
 
 def _start_error(what: str, error: Exception) -> Exception:
     reason = f"cannot {what}: {explain(error)}"
+    if isinstance(error, TimeoutError):
+        return ServiceUnavailable(f"{reason}. Other programs of yours may have used it up.")
     if not isinstance(error, globus_sdk.GlobusAPIError):
         return ServiceUnavailable(f"{reason}. Check the network, and https://status.globus.org.")
-    if error.http_status == 401:
+    status = http_status(error)
+    if status == 401:
         return CredentialsMissing(f"{reason}. The service does not accept the credentials. {_HOW_TO_LOG_IN}")
-    return _Refused(reason) if error.http_status in (403, 404) else ServiceUnavailable(reason)
+    return _Refused(reason) if status in (403, 404) else ServiceUnavailable(reason)

@@ -2,14 +2,18 @@
 from __future__ import annotations
 
 import logging
+import math
 import queue
 import threading
-from typing import Any, Callable, Dict, Optional, Tuple
+from typing import Any, Callable, Dict, Optional, Set, Tuple
 
+import globus_sdk
 from globus_compute_sdk import Client
 
+from parsl.executors.globus_compute_multi.compute.calls import call
 from parsl.executors.globus_compute_multi.compute.governor import (
     Governor,
+    Kind,
     Stopped,
 )
 from parsl.executors.globus_compute_multi.compute.messages import (
@@ -19,16 +23,22 @@ from parsl.executors.globus_compute_multi.compute.messages import (
 from parsl.executors.globus_compute_multi.compute.service import (
     Service,
     explain,
+    http_status,
 )
 
 logger = logging.getLogger(__name__)
 
-#: More workers or tasks than an endpoint has. Far larger numbers could not be computed with.
+#: More workers, tasks or seconds than an endpoint has. Far larger numbers could not be computed with.
 _MOST = 1_000_000_000
+
+#: An endpoint by its name, and one of its children or none.
+_Target = Tuple[str, Optional[str]]
 
 
 class StatusPoller:
     """One thread that asks for the statuses it is told to, each with a permit of the governor.
+
+    What goes wrong is said once, until it goes right or wrong in another way: the same is asked every few seconds.
 
     Parameters
     ----------
@@ -48,7 +58,9 @@ class StatusPoller:
         self._governor = governor
         self._post = post
         self._stopping = stopping
-        self._queries: "queue.SimpleQueue[Optional[Tuple[str, Optional[str]]]]" = queue.SimpleQueue()
+        self._queries: "queue.SimpleQueue[Optional[_Target]]" = queue.SimpleQueue()
+        self._queued: Set[_Target] = set()
+        self._troubles: Dict[_Target, str] = {}
         self._thread = threading.Thread(target=self._run, args=(Service(client),), name="globus-compute-multi-status", daemon=True)
 
     def start(self) -> None:
@@ -56,8 +68,11 @@ class StatusPoller:
         self._thread.start()
 
     def ask(self, endpoint: str, child_id: Optional[str]) -> None:
-        """Ask for the status of the endpoint of this name, or of its child."""
-        self._queries.put((endpoint, child_id))
+        """Ask for the status of the endpoint of this name, or of its child; nothing if that has not been asked yet since the last time."""
+        target = endpoint, child_id
+        if target not in self._queued:  # else they would pile up while the service lets us wait
+            self._queued.add(target)
+            self._queries.put(target)
 
     def stop(self) -> None:
         """Tell the thread to end."""
@@ -74,6 +89,7 @@ class StatusPoller:
                 query = self._queries.get()
                 if query is None:
                     return
+                self._queued.discard(query)
                 self._post(self._query(service, *query))
         except Stopped:
             return
@@ -81,19 +97,40 @@ class StatusPoller:
             service.close()
 
     def _query(self, service: Service, endpoint: str, child_id: Optional[str]) -> StatusAnswered:
+        target = endpoint, child_id
         try:
-            with self._governor.permit(self._stopping):
-                answer = service.endpoint_status(child_id or self._endpoint_ids[endpoint])
+            asked = child_id or self._endpoint_ids[endpoint]
+            answer = call(self._governor, service, self._stopping, Kind.STATUS, service.endpoint_status, asked)
             details = answer["details"]
-            return StatusAnswered(endpoint, child_id, answer["status"] == "online", _count(details.get("total_workers")),
-                                  _count(details.get("pending_tasks")))
+            managers = "managers" in details  # an engine without them always says that it has no tasks
+            status = StatusAnswered(
+                endpoint, child_id, answer["status"] == "online", _count(details.get("total_workers")), _count(details.get("pending_tasks")),
+                heartbeat=_seconds(details.get("heartbeat_period")),
+                outstanding=_count(details.get("outstanding_tasks")) if managers else None,
+                tasks=_count(details.get("total_tasks")) if managers else None)
         except Stopped:
             raise
+        except globus_sdk.GlobusAPIError as e:
+            refused = http_status(e) in (403, 404)
+            self._say(target, f"HTTP {http_status(e)}", explain(e))
+            return StatusAnswered(endpoint, child_id, None, gone=refused and child_id is None)
         except Exception as e:  # a status is not worth a thread, whatever went wrong
-            logger.warning("No status of endpoint %s: %s", endpoint, explain(e))
+            self._say(target, type(e).__name__, explain(e))
             return StatusAnswered(endpoint, child_id, None)
+        self._troubles.pop(target, None)
+        return status
+
+    def _say(self, target: _Target, trouble: str, explanation: str) -> None:
+        if self._troubles.get(target) != trouble:
+            self._troubles[target] = trouble
+            endpoint, child_id = target
+            logger.warning("No status of endpoint %s%s: %s", endpoint, "" if child_id is None else f" (child {child_id})", explanation)
 
 
 def _count(value: Any) -> Optional[int]:
     """What an endpoint says of itself, if it can be true: it runs whatever version its owner likes."""
     return value if type(value) is int and 0 <= value <= _MOST else None
+
+
+def _seconds(value: Any) -> Optional[float]:
+    return float(value) if type(value) in (int, float) and math.isfinite(value) and 0 <= value <= _MOST else None

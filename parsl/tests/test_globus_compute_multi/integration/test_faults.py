@@ -7,7 +7,10 @@ import pytest
 
 from parsl.app.app import python_app
 from parsl.executors.globus_compute_multi.compute.service import Service
-from parsl.executors.globus_compute_multi.errors import EndpointsFailed
+from parsl.executors.globus_compute_multi.errors import (
+    CredentialsMissing,
+    EndpointsFailed,
+)
 from parsl.executors.globus_compute_multi.observe.replay import read_log
 from parsl.tests.test_globus_compute_multi.integration.conftest import (
     THREADS,
@@ -130,12 +133,13 @@ def test_one_endpoint_at_which_submissions_fail_does_not_hold_up_the_others(work
     assert not check_log(executor).count("failed")
 
 
-def test_an_expired_login_costs_no_task_an_attempt(workflow, faults):
-    with workflow(failover_attempts=0) as (dfk, executor):
+def test_credentials_that_are_not_accepted_any_more_fail_what_is_not_dispatched_and_say_what_to_do(workflow, faults):
+    with workflow() as (dfk, executor):
         run_tasks(dfk, 3)
-        faults.add_fault("reply_status", route="submit", status=401, count=2)
+        faults.add_fault("reply_status", route="submit", status=401, count=1)
+        with pytest.raises(CredentialsMissing, match="Log in again"):
+            python_app(increment, data_flow_kernel=dfk)(1).result(60)
         run_tasks(dfk)
-    assert states(executor, "dispatch").count("rejected") == 2
 
 
 def test_an_unexpected_error_of_a_sender_loses_no_task(workflow, monkeypatch):

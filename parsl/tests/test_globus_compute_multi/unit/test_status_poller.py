@@ -81,3 +81,44 @@ def test_a_count_that_cannot_be_one_is_taken_as_unknown(ask, count):
 def test_an_answer_that_tells_nothing_is_no_status_and_the_next_one_is(ask, answer, http_status):
     assert ask(answer, http_status=http_status) == StatusAnswered("delta", None, None)
     assert ask({"status": "online"}) == StatusAnswered("delta", None, True)
+
+
+def test_it_tells_how_often_an_endpoint_gives_a_sign_of_life(ask):
+    assert ask({"status": "online", "details": {"heartbeat_period": 30}}).heartbeat == 30.0
+    for nonsense in (-1, True, "30", None, float("inf"), float("nan"), 10 ** 400):
+        assert ask({"status": "online", "details": {"heartbeat_period": nonsense}}).heartbeat is None
+
+
+def test_it_tells_what_an_engine_with_managers_has_to_do_and_has_had(ask):
+    details = {"outstanding_tasks": 3, "total_tasks": 40}
+    message = ask({"status": "online", "details": {**details, "managers": 1}}, CHILD)
+    assert (message.outstanding, message.tasks) == (3, 40)
+    message = ask({"status": "online", "details": details}, CHILD)
+    assert (message.outstanding, message.tasks) == (None, None), "other engines always say 0"
+
+
+@pytest.mark.parametrize("http_status, gone", [(403, True), (404, True), (401, False), (429, False), (500, False)])
+def test_only_an_endpoint_that_is_not_there_for_the_user_is_gone(ask, http_status, gone):
+    assert ask({"reason": "no"}, http_status=http_status) == StatusAnswered("delta", None, None, gone=gone)
+    assert ask({"reason": "no"}, CHILD, http_status=http_status) == StatusAnswered("delta", CHILD, None)
+
+
+def test_what_goes_wrong_is_said_once_until_it_changes(ask, caplog):
+    for http_status in (500, 500, 500, 404, 404, 200, 404):
+        ask({"status": "online", "reason": "no such luck"}, http_status=http_status)
+    said = [record.message for record in caplog.records if "No status of endpoint delta" in record.message]
+    assert [message.split(": ")[1] for message in said] == ["HTTP 500", "HTTP 404", "HTTP 404"]
+
+
+def test_a_question_that_waits_to_be_asked_is_not_asked_twice():
+    client = Client(authorizer=AccessTokenAuthorizer("token"), do_version_check=False, local_compute_services=True)
+    client.web_service_address = "http://127.0.0.1:9"  # where nobody answers
+    messages = []
+    poller = StatusPoller(client=client, endpoint_ids={"delta": ENDPOINT}, governor=Governor(None, 1.0), post=messages.append,
+                          stopping=threading.Event())
+    for child in (None, CHILD, CHILD, None, CHILD):
+        poller.ask("delta", child)
+    poller.start()
+    poller.stop()
+    assert poller.join(30)
+    assert messages == [StatusAnswered("delta", None, None), StatusAnswered("delta", CHILD, None)]
