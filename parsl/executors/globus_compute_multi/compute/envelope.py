@@ -17,7 +17,19 @@ from globus_compute_sdk.serialize import JSONData
 
 from parsl.executors.globus_compute_multi.scheduling.events import Outcome
 
-_ATTEMPT = re.compile(r"([^/]+)/([0-9]+\.[0-9]+)", re.ASCII)
+# Lengths are limited because what the network brings is made a number of.
+_ATTEMPT = re.compile(r"([^/]+)/([0-9]{1,18}\.[0-9]{1,18})", re.ASCII)
+
+_UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.ASCII | re.IGNORECASE)
+
+#: No clock is further than this, in seconds since 1970.
+_LATEST = 1e10
+
+#: What an envelope may say; the other outcomes are not the runner's to tell.
+_RUNNERS_OUTCOMES = frozenset({Outcome.OK, Outcome.APP_FAILED, Outcome.RAISED, Outcome.NOT_UNPACKED, Outcome.TOO_LARGE})
+
+#: Most characters that are kept of a line from the network.
+_LONGEST_LINE = 1000
 
 #: What a task adds to a submission beside its packed function and arguments: attempt ID, JSON punctuation, lengths. Measured: under 200 bytes.
 TASK_OVERHEAD_BYTES = 256
@@ -72,6 +84,8 @@ class ResultMessage:
         What the task sent over ``ResultRadio``, to be read by :func:`monitoring.unpack_messages`; None if that is nothing.
     monitoring_lost : str
         Which of that is missing and why, for people; empty if none is.
+    process : str or None
+        Mark of the child process that ran it, if the worker could tell.
     """
 
     task_uuid: str
@@ -85,6 +99,7 @@ class ResultMessage:
     info: Tuple[Tuple[str, Any], ...]
     monitoring: Any = None
     monitoring_lost: str = ""
+    process: Optional[str] = None
 
 
 def decode_result(body: bytes) -> ResultMessage:
@@ -102,39 +117,109 @@ def decode_result(body: bytes) -> ResultMessage:
     """
     try:
         message = messagepack.unpack(body)
-    except (messagepack.InvalidMessageError, messagepack.UnrecognizedProtocolVersion, ValueError) as e:
-        raise ValueError(f"not a Globus Compute message: {e}") from e
+    except (messagepack.InvalidMessageError, messagepack.UnrecognizedProtocolVersion, ValueError, RecursionError) as e:
+        raise ValueError(f"not a Globus Compute message: {_first_line(str(e))}") from e
     if not isinstance(message, Result):
         raise ValueError(f"a message of type {type(message).__name__} where a result was expected")
-    details = message.details or {}
-    child_id = details.get("endpoint_id")
-    about: Dict[str, Any] = {"python": details.get("python_version"), "dill": details.get("dill_version"),
-                             "sdk": details.get("globus_compute_sdk_version"), "task_uuid": str(message.task_id)}
-    common: Dict[str, Any] = {"task_uuid": str(message.task_id), "child_id": str(child_id) if child_id else None}
+    task_uuid = str(message.task_id)
+    if message.error_details is None:
+        return _read_data(task_uuid, message.data, message.details)
+    code = message.error_details.code
+    return _failed(task_uuid, f"{code}: {message.error_details.user_message}", message.data, message.details, code)
 
-    if message.error_details is not None:
-        about["code"] = message.error_details.code
-        # The details say which kind of failure it was; what it was is in the last line of the agent's traceback, which may have a ruler below.
-        last = next((line.strip()[:1000] for line in reversed(message.data.splitlines()) if any(map(str.isalnum, line))), "no reason given")
-        text = f"{message.error_details.code}: {message.error_details.user_message} ({last})"
-        return _without_envelope(Outcome.TASK_FAILED, text, about, common)
+
+def decode_answer(task_uuid: str, answer: Any) -> Optional[ResultMessage]:
+    """Read what the service answers about a task when it is asked for the result.
+
+    Parameters
+    ----------
+    task_uuid : str
+    answer : object
+        ``{"status": ..., "result": ... or "exception": ..., "details": ...}``.
+
+    Returns
+    -------
+    ResultMessage or None
+        None if the task is not finished, or the answer does not tell.
+    """
+    if not isinstance(answer, dict):
+        return None
+    details = answer.get("details")
+    if isinstance(answer.get("result"), str):
+        return _read_data(task_uuid, answer["result"], details)
+    if isinstance(answer.get("exception"), str):
+        return _failed(task_uuid, "the endpoint could not run it", answer["exception"], details)
+    if answer.get("status") in ("success", "failed"):
+        return _failed(task_uuid, f"the service says {answer['status']}, and gives no result", str(answer.get("reason", "")), details)
+    return None
+
+
+def _read_data(task_uuid: str, data: str, details: Any) -> ResultMessage:
+    """Read what the runner returned, as the endpoint serialised it."""
+    about, common = _about(task_uuid, details)
     try:
-        if not message.data.startswith(JSONData.identifier):
-            raise ValueError(f"serialised as {message.data[:2]!r}, where JSON was asked for")
-        envelope = json.loads(message.data[len(JSONData.identifier):])
+        if not data.startswith(JSONData.identifier):
+            raise ValueError(f"serialised as {data[:2]!r}, where JSON was asked for")
+        envelope = json.loads(data[len(JSONData.identifier):])
         session, attempt_id = _ATTEMPT.fullmatch(envelope["attempt"]).groups()  # type: ignore[union-attr]
         outcome = Outcome(envelope["outcome"])
-        value = None if envelope["value"] is None else base64.b64decode(envelope["value"])
-        started, finished = envelope["started"], envelope["finished"]
-        run_seconds = None if started is None or finished is None else float(finished) - float(started)
-        about.update({key: envelope[key] for key in ("started", "finished", "host", "python", "parsl", "dill", "error")})
+        if outcome not in _RUNNERS_OUTCOMES:
+            raise ValueError(f"no outcome of the runner: {outcome.value}")
+        value = None if envelope["value"] is None else base64.b64decode(envelope["value"], validate=True)
+        started, finished = _time(envelope["started"]), _time(envelope["finished"])
+        run_seconds = None if started is None or finished is None or finished < started else finished - started  # clocks are set back
+        about.update({key: _text(envelope[key]) for key in ("host", "python", "parsl", "dill", "error")}, started=started, finished=finished)
         text = str(envelope["message"])
-    except (KeyError, TypeError, ValueError, AttributeError) as e:
-        reason = f"the endpoint's answer is not what our runner returns ({type(e).__name__}: {e})"
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError, RecursionError) as e:
+        reason = f"the endpoint's answer is not what our runner returns ({type(e).__name__}: {_first_line(str(e))})"
         return _without_envelope(Outcome.UNREADABLE, reason, about, common)
     return ResultMessage(session=session, attempt_id=attempt_id, outcome=outcome, value=value, message=text, run_seconds=run_seconds,
                          info=_known(about), monitoring=envelope.get("monitoring"), monitoring_lost=str(envelope.get("monitoring_lost", "")),
-                         **common)
+                         process=_text(envelope.get("process")), **common)
+
+
+def _failed(task_uuid: str, what: str, trace: str, details: Any, code: Optional[str] = None) -> ResultMessage:
+    """A failure that the endpoint or the service tells: ``what`` kind it was; what it was is in the last line of the agent's traceback."""
+    about, common = _about(task_uuid, details)
+    if code is not None:
+        about["code"] = _first_line(code)
+    # there may be a ruler below the last line
+    last = next((line.strip()[:_LONGEST_LINE] for line in reversed(trace.splitlines()) if any(map(str.isalnum, line))), "no reason given")
+    return _without_envelope(Outcome.TASK_FAILED, f"{what[:_LONGEST_LINE]} ({last})", about, common)
+
+
+def _about(task_uuid: str, details: Any) -> Tuple[Dict[str, Any], Dict[str, Any]]:
+    """What is said about the attempt: for the log, and fields that every message has."""
+    said = details if isinstance(details, dict) else {}
+    about = {"python": _text(said.get("python_version")), "dill": _text(said.get("dill_version")),
+             "sdk": _text(said.get("globus_compute_sdk_version")), "task_uuid": task_uuid}
+    child_id = str(said.get("endpoint_id"))
+    return about, {"task_uuid": task_uuid, "child_id": child_id if _UUID.fullmatch(child_id) else None}
+
+
+def _text(value: Any) -> Optional[str]:
+    """What an endpoint says of itself, for the log."""
+    return _first_line(value) if isinstance(value, str) else None
+
+
+def _time(value: Any) -> Optional[float]:
+    """A time that the runner has taken; None if it has not, or it cannot be one.
+
+    Raises
+    ------
+    TypeError, OverflowError
+        If it is not even a number, or one that no clock could give.
+    """
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise TypeError(f"a {type(value).__name__} where a time was expected")
+    number = float(value)
+    return number if 0 <= number <= _LATEST else None
+
+
+def _first_line(text: str) -> str:
+    return text.partition("\n")[0][:_LONGEST_LINE]
 
 
 def _without_envelope(outcome: Outcome, message: str, about: Dict[str, Any], common: Dict[str, Any]) -> ResultMessage:

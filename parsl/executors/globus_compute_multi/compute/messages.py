@@ -42,13 +42,38 @@ class ResultArrived:
 
 @dataclass(frozen=True)
 class StatusAnswered:
-    """A status query ended; ``online`` is None if the service could not be asked."""
+    """A status query ended. What is not known is None.
+
+    Parameters
+    ----------
+    endpoint : str
+        Name.
+    child_id : str or None
+        None: it is the status of the endpoint itself.
+    online : bool or None
+        None: the service could not be asked, or did not tell.
+    workers : int or None
+    pending : int or None
+        Tasks at the endpoint that no manager has taken yet, if the engine has managers; other engines always say 0.
+    gone : bool
+        The service does not know the endpoint, or this user may not use it (not told of children).
+    heartbeat : float or None
+        Seconds between two signs of life that the endpoint gives the service.
+    outstanding : int or None
+        Tasks that the endpoint has and has not finished; only from an engine with managers.
+    tasks : int or None
+        Tasks that the endpoint has had since it started; likewise.
+    """
 
     endpoint: str
     child_id: Optional[str]
     online: Optional[bool]
     workers: Optional[int] = None
     pending: Optional[int] = None
+    gone: bool = False
+    heartbeat: Optional[float] = None
+    outstanding: Optional[int] = None
+    tasks: Optional[int] = None
 
 
 @dataclass(frozen=True)

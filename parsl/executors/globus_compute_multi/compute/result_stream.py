@@ -3,38 +3,47 @@ from __future__ import annotations
 
 import logging
 import threading
-from typing import Any, Callable, Optional
+import time
+from typing import Callable, Optional
 
 import globus_sdk
-import pika
-import pika.exceptions
 from globus_compute_sdk import Client
-from pika.adapters.blocking_connection import BlockingChannel
 
-from parsl.executors.globus_compute_multi.compute.backoff import Backoff
+from parsl.executors.globus_compute_multi.compute.backoff import (
+    LONGEST_SECONDS,
+    Backoff,
+)
+from parsl.executors.globus_compute_multi.compute.calls import call
+from parsl.executors.globus_compute_multi.compute.consumer import (
+    ConnectionLost,
+    Consumer,
+    connection_parameters,
+)
 from parsl.executors.globus_compute_multi.compute.envelope import decode_result
 from parsl.executors.globus_compute_multi.compute.governor import (
     Governor,
+    Kind,
     Stopped,
 )
-from parsl.executors.globus_compute_multi.compute.messages import Message, ResultArrived
+from parsl.executors.globus_compute_multi.compute.messages import (
+    Message,
+    ResultArrived,
+    StreamChanged,
+)
 from parsl.executors.globus_compute_multi.compute.service import (
     Service,
     explain,
+    retry_after,
 )
 
 logger = logging.getLogger(__name__)
-
-#: Messages that the broker sends before it waits for acknowledgements.
-_PREFETCH = 500
-
-_CONNECT_TIMEOUT = 10.0
 
 
 class ResultStream:
     """One thread that consumes the result queue of a task group, and passes each message on the moment it arrives.
 
-    It reconnects for ever, with back-off and with a fresh address each time. A message is acknowledged when it has been passed on.
+    It reconnects for ever, with back-off and with a fresh address each time, and tells whether it is connected. A message is acknowledged
+    when it has been passed on.
 
     Parameters
     ----------
@@ -58,7 +67,10 @@ class ResultStream:
         self._lock = threading.Lock()
         self._stopping = stopping
         self._backoff = Backoff()
-        self._connection: Optional[pika.BlockingConnection] = None
+        self._consumer: Optional[Consumer] = None
+        self._connected: Optional[bool] = None
+        self._since = 0.0
+        self._said = ""
         self._thread = threading.Thread(target=self._run, args=(Service(client),), name="globus-compute-multi-results", daemon=True)
 
     def start(self) -> None:
@@ -73,11 +85,8 @@ class ResultStream:
     def stop(self) -> None:
         """Tell the thread to end, after ``stopping`` is set."""
         with self._lock:
-            if self._connection is not None:
-                try:
-                    self._connection.add_callback_threadsafe(self._connection.close)
-                except pika.exceptions.ConnectionWrongStateError:
-                    pass  # it has just closed by itself, and the thread is about to see so
+            if self._consumer is not None:
+                self._consumer.stop()
         self._wake.set()
 
     def join(self, timeout: float) -> bool:
@@ -97,48 +106,55 @@ class ResultStream:
                 except Exception as e:  # results must go on, whatever went wrong
                     if self._stopping.is_set():
                         return
-                    wait = self._backoff.next()
-                    # other errors' texts may hold the broker's address with its password; their type must do
-                    reason = explain(e) if isinstance(e, (globus_sdk.GlobusAPIError, globus_sdk.NetworkError)) else type(e).__name__
-                    logger.warning("Results: connection lost or refused (%s); trying again in %.1f s", reason, wait)
-                    self._wake.wait(wait)
+                    self._lost(e)
         finally:
             service.close()
 
+    def _lost(self, error: Exception) -> None:
+        if self._connected and time.monotonic() - self._since > LONGEST_SECONDS:
+            self._backoff.reset()  # not sooner: a broker that takes connections and drops them must not be asked again at once
+        self._note(False)
+        wait = self._backoff.next(retry_after(error) if isinstance(error, globus_sdk.GlobusAPIError) else None)
+        # other errors' texts may hold the broker's address with its password; their type must do
+        reason = explain(error) if isinstance(error, (globus_sdk.GlobusAPIError, globus_sdk.NetworkError)) else type(error).__name__
+        if isinstance(error, ConnectionLost):
+            reason = str(error)
+        logger.log(logging.INFO if reason == self._said else logging.WARNING,
+                   "Results: connection lost or refused (%s); trying again in %.1f s", reason, wait)
+        self._said = reason
+        self._wake.wait(wait)
+
     def _consume_once(self, service: Service) -> None:
-        with self._governor.permit(self._stopping):
-            url, queue_prefix = service.result_queue()
-        connection = pika.BlockingConnection(connection_parameters(url, self._amqp_port))
+        url, queue_prefix = call(self._governor, service, self._stopping, Kind.OTHER, service.result_queue)
+        consumer = Consumer(connection_parameters(url, self._amqp_port), f"{queue_prefix}{self._task_group_id}", self._on_consuming,
+                            self._on_message)
         try:
             with self._lock:
                 if self._stopping.is_set():
                     return
-                self._connection = connection
-            channel = connection.channel()
-            channel.basic_qos(prefetch_count=_PREFETCH)
-            channel.basic_consume(f"{queue_prefix}{self._task_group_id}", self._on_message)
-            logger.info("Results: connected")
-            channel.start_consuming()
+                self._consumer = consumer
+            consumer.run()
         finally:
             with self._lock:
-                self._connection = None
-            if connection.is_open:
-                connection.close()
+                self._consumer = None
+            consumer.close()
 
-    def _on_message(self, channel: BlockingChannel, method: Any, properties: Any, body: bytes) -> None:
-        self._backoff.reset()  # not before: a broker that takes connections and drops them must not be asked again at once
+    def _on_consuming(self) -> None:
+        logger.info("Results: connected")
+        self._since = time.monotonic()
+        self._said = ""
+        self._note(True)
+
+    def _note(self, connected: bool) -> None:
+        if connected is not self._connected:
+            self._connected = connected
+            self._post(StreamChanged(connected))
+
+    def _on_message(self, body: bytes) -> None:
+        self._backoff.reset()
         try:
-            self._post(ResultArrived(decode_result(body)))
-        except ValueError as e:
-            logger.warning("Results: dropped a message of %d bytes: %s", len(body), e)
-        channel.basic_ack(method.delivery_tag)
-
-
-def connection_parameters(url: str, port: Optional[int]) -> pika.URLParameters:
-    """How to connect to the broker at ``url``, which holds its password: on another ``port``, if given, and not waiting for ever."""
-    parameters = pika.URLParameters(url)
-    parameters.socket_timeout = _CONNECT_TIMEOUT
-    parameters.stack_timeout = _CONNECT_TIMEOUT
-    if port is not None:
-        parameters.port = port
-    return parameters
+            message = decode_result(body)
+        except Exception as e:  # whatever is wrong with it: were it not acknowledged, it would come again and again
+            logger.warning("Results: dropped a message of %d bytes (%s: %s)", len(body), type(e).__name__, str(e)[:1000])
+        else:
+            self._post(ResultArrived(message))

@@ -22,7 +22,8 @@ def globus_compute_multi_runner(attempt: str, packed: str, limit: int) -> dict:
     dict
         The envelope, JSON-compatible: ``attempt``; ``outcome``; ``value``, the packed value or exception in base64; ``error``, the name
         of the exception's type, and ``message``, what went wrong, as text; ``started`` and ``finished``, seconds of the endpoint's clock
-        around the function's run; ``host``, ``python``, ``parsl`` and ``dill``, where it ran; ``monitoring``, what the task sent over
+        around the function's run; ``host``, ``python``, ``parsl`` and ``dill``, where it ran; ``process``, a mark that tells the child process
+        from its predecessors under the same ID, or None where the worker need not be on its machine; ``monitoring``, what the task sent over
         ``ResultRadio`` (see ``monitoring.unpack_messages``) in base64, or None; ``monitoring_lost``, which of that is missing and why, as text.
     """
     import base64
@@ -41,7 +42,7 @@ def globus_compute_multi_runner(attempt: str, packed: str, limit: int) -> dict:
     def describe(error):  # type: ignore[no-untyped-def]
         try:
             return "%s: %s" % (type(error).__name__, str(error)[:1000])
-        except Exception:
+        except BaseException:
             return type(error).__name__  # an exception whose text cannot be had is still that exception
 
     class Radio:
@@ -79,7 +80,8 @@ def globus_compute_multi_runner(attempt: str, packed: str, limit: int) -> dict:
             messages = []
             stream = io.BytesIO(content)
             while stream.tell() < len(content):
-                messages.append(pickle.load(stream))
+                # Nobody but this task has written to the file.
+                messages.append(pickle.load(stream))  # nosec B301
             sent = len(messages)
             while messages:
                 text = base64.b64encode(zlib.compress(pickle.dumps(messages))).decode("ascii")
@@ -96,6 +98,8 @@ def globus_compute_multi_runner(attempt: str, packed: str, limit: int) -> dict:
     envelope: dict = {"attempt": attempt, "outcome": "not_unpacked", "value": None, "error": None, "message": "",
                       "started": None, "finished": None,
                       "host": socket.gethostname(), "python": platform.python_version(), "parsl": "none", "dill": "none",
+                      # The child leads a session of its own. A worker that a pilot job has started is in another one, perhaps elsewhere.
+                      "process": None if "PARSL_WORKER_RANK" in os.environ else "%s/%d" % (socket.gethostname(), os.getsid(0)),
                       "monitoring": None, "monitoring_lost": ""}
     radio = Radio()
 
@@ -115,7 +119,7 @@ def globus_compute_multi_runner(attempt: str, packed: str, limit: int) -> dict:
             function, args, kwargs = unpack_apply_message(payload)
         finally:
             del payload, threading.current_thread().globus_compute_multi_radio  # type: ignore[attr-defined]
-    except Exception as error:
+    except BaseException as error:  # unpickling runs the user's code, and what is no Exception would end the worker, or its result be lost
         envelope["message"] = describe(error)
         return envelope
 
@@ -127,11 +131,13 @@ def globus_compute_multi_runner(attempt: str, packed: str, limit: int) -> dict:
         if failed:
             envelope["error"] = value.e_type.__name__
             envelope["message"] = describe(value.e_value)
-    except (Exception, SystemExit) as raised:
+    except BaseException as raised:
         failure: BaseException = raised
-        # SystemExit would take the endpoint's worker down with it, and on the client's side whatever thread looks at the result
-        if isinstance(raised, SystemExit):
-            failure = RuntimeError("the app called sys.exit(%r)" % (raised.code,)).with_traceback(raised.__traceback__)
+        # What is no Exception would take the endpoint's worker down with it, and on the client's side whatever thread looks at the result.
+        if not isinstance(raised, Exception):
+            exits = isinstance(raised, SystemExit)
+            what = "called sys.exit(%r)" % (raised.code,) if exits else "raised what is no Exception: %s" % describe(raised)
+            failure = RuntimeError("the app " + what).with_traceback(raised.__traceback__)
         value = RemoteExceptionWrapper(type(failure), failure, failure.__traceback__)
         envelope["outcome"] = "raised"
         envelope["error"] = type(failure).__name__
@@ -140,8 +146,9 @@ def globus_compute_multi_runner(attempt: str, packed: str, limit: int) -> dict:
 
     try:
         packed_value = serialize(value)
-    except Exception as error:
-        reason = "the value of the app does not pickle: %s" % describe(error)
+    except BaseException as error:  # pickling runs the user's code, too
+        what = "exception (%s)" % envelope["message"] if isinstance(value, RemoteExceptionWrapper) else "value"
+        reason = "the %s of the app does not pickle: %s" % (what, describe(error))
         envelope["outcome"] = "raised"
         envelope["error"] = "TypeError"
         envelope["message"] = reason

@@ -176,31 +176,3 @@ def test_the_size_on_the_wire_is_never_underestimated(size):
     serializer = JSONData()
     payload = f"0000000\n{serializer.serialize(encode_arguments('s' * 32, '123456789.99', packed))}0000000\n{serializer.serialize({})}"
     assert len(json.dumps(payload)) + 2 <= wire_size(packed) <= len(json.dumps(payload)) + 256
-
-
-class TestMatching:
-
-    def failure(self, task_id):
-        return decode_result(message_of("text", task_id=task_id, error_details={"code": "c", "user_message": "m"}))
-
-    def test_our_attempt_id_is_enough(self):
-        assert Matcher("session").match(run(add, 1), 0.0) == "7.1"
-
-    def test_another_executors_attempt_is_held_and_given_up(self):
-        matcher = Matcher("mine")
-        assert matcher.match(run(add, 1), 0.0) is None
-        assert not matcher.expire(HOLD_SECONDS)
-        assert len(matcher.expire(HOLD_SECONDS + 1)) == 1
-        assert not matcher.expire(HOLD_SECONDS + 2)
-
-    def test_without_attempt_id_the_tasks_id_decides(self):
-        matcher, task_id = Matcher("session"), uuid.uuid4()
-        assert matcher.learn([(str(task_id), "7.1")]) == []
-        assert matcher.match(self.failure(task_id), 0.0) == "7.1"
-
-    def test_a_message_before_the_answer_is_held_until_the_answer_comes(self):
-        matcher, task_id = Matcher("session"), uuid.uuid4()
-        failure = self.failure(task_id)
-        assert matcher.match(failure, 0.0) is None
-        assert matcher.learn([(str(task_id), "7.1")]) == [("7.1", failure)]
-        assert not matcher.expire(HOLD_SECONDS + 1)
