@@ -8,8 +8,11 @@ from numbers import Integral
 from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple, Union
 
 from parsl.executors.globus_compute_multi.arguments import (
+    MOST,
     check_count,
     check_number,
+    check_positive,
+    shown,
 )
 from parsl.executors.globus_compute_multi.errors import EndpointConfigurationError
 
@@ -100,12 +103,12 @@ class Endpoint:
     def __post_init__(self) -> None:
         try:
             object.__setattr__(self, "id", str(uuid.UUID(str(self.id))))
-        except ValueError:
-            raise EndpointConfigurationError(f"endpoint {self.id!r} is not a UUID; 'globus-compute-endpoint start' prints it") from None
+        except Exception:
+            raise EndpointConfigurationError(f"endpoint {shown(self.id)} is not a UUID; 'globus-compute-endpoint start' prints it") from None
         if self.name is None:
             object.__setattr__(self, "name", self.id[:8])
         elif not isinstance(self.name, str) or not self.name:
-            raise EndpointConfigurationError(f"endpoint {self.id}: name must be a string that is not empty, not {self.name!r}")
+            raise EndpointConfigurationError(f"endpoint {self.id}: name must be a string that is not empty, not {shown(self.name)}")
         where = f"endpoint {self.name}: "
         if self.cores_per_thread is not None:
             object.__setattr__(self, "cores_per_thread", check_count(where + "cores_per_thread", self.cores_per_thread))
@@ -115,14 +118,15 @@ class Endpoint:
                 raise EndpointConfigurationError(f"{where}cores_per_thread is given, but threads says already how many cores each has; "
                                                  "leave cores_per_thread out")
         if self.filesystem is not None and (not isinstance(self.filesystem, str) or not self.filesystem):
-            raise EndpointConfigurationError(f"{where}filesystem must be a string that is not empty, not {self.filesystem!r}")
+            raise EndpointConfigurationError(f"{where}filesystem must be a string that is not empty, not {shown(self.filesystem)}")
         if self.startup_seconds is not None:
             object.__setattr__(self, "startup_seconds", check_number(where + "startup_seconds", self.startup_seconds))
         object.__setattr__(self, "cost_per_core_hour", check_number(where + "cost_per_core_hour", self.cost_per_core_hour))
         if self.speed is not None:
-            object.__setattr__(self, "speed", check_number(where + "speed", self.speed))
-            if self.speed == 0:
-                raise EndpointConfigurationError(f"{where}speed must be more than 0; leave out an endpoint that runs no tasks")
+            object.__setattr__(self, "speed", check_positive(where + "speed", self.speed))
+            if self.speed < 1 / MOST:
+                raise EndpointConfigurationError(f"{where}speed must be at least {1 / MOST:g}, not {self.speed}; leave out an endpoint that "
+                                                 "runs no tasks")
 
     def __hash__(self) -> int:
         return hash(self.id)  # a mapping of threads has none
@@ -154,14 +158,14 @@ def _checked_threads(what: str, threads: Any) -> Union[int, Dict[int, int], Tupl
     """Check ``threads``, and copy it, so that a later change by the user does nothing."""
     if isinstance(threads, Mapping):
         _check_not_empty(what, threads)
-        return {check_count(f"{what}: each key, a number of cores,", cores): check_count(f"{what}[{cores!r}]", count)
+        return {check_count(f"{what}: each key, a number of cores,", cores): check_count(f"{what}[{shown(cores)}]", count)
                 for cores, count in threads.items()}
     if isinstance(threads, Sequence) and not isinstance(threads, (str, bytes)):
         _check_not_empty(what, threads)
         seen: Dict[Tuple[int, Optional[str]], int] = {}
         for position, item in enumerate(threads):
             if not isinstance(item, ThreadClass):
-                raise EndpointConfigurationError(f"{what}[{position}] must be a ThreadClass, not {item!r}")
+                raise EndpointConfigurationError(f"{what}[{position}] must be a ThreadClass, not {shown(item)}")
             first = seen.setdefault((item.cores, item.config_text), position)
             if first != position:
                 raise EndpointConfigurationError(f"{what}[{first}] and {what}[{position}] have the same cores and user_endpoint_config; "
@@ -169,13 +173,13 @@ def _checked_threads(what: str, threads: Any) -> Union[int, Dict[int, int], Tupl
         return tuple(threads)
     if not isinstance(threads, Integral):
         raise EndpointConfigurationError(f"{what} must be a whole number, a dict such as {{1: 48, 16: 4}} (cores: count), or a list of "
-                                         f"ThreadClass, not {threads!r}")
+                                         f"ThreadClass, not {shown(threads)}")
     return check_count(what, threads)
 
 
 def _check_not_empty(what: str, threads: Any) -> None:
     if not threads:
-        raise EndpointConfigurationError(f"{what} is empty, {threads!r}; give at least one thread, or leave it out")
+        raise EndpointConfigurationError(f"{what} is empty, {shown(threads)}; give at least one thread, or leave it out")
 
 
 def canonical_config(config: Any) -> Optional[str]:
@@ -188,14 +192,14 @@ def canonical_config(config: Any) -> Optional[str]:
     """
     rule = "must be a dict as JSON has it (strings as keys; dicts, lists, strings, finite numbers, True, False and None as values)"
     if not isinstance(config, dict):
-        raise ValueError(f"{rule}, not {config!r}")
+        raise ValueError(f"{rule}, not {shown(config)}")
     try:
         text = json.dumps(config, sort_keys=True, allow_nan=False)
         same = json.loads(text) == config
     except (TypeError, ValueError, RecursionError) as e:
         raise ValueError(f"{rule}: {e}") from None
     if not same:
-        raise ValueError(f"{rule}, and {config!r} is not the same after it was sent as JSON")
+        raise ValueError(f"{rule}, and {shown(config)} is not the same after it was sent as JSON")
     return text if config else None
 
 
@@ -208,13 +212,13 @@ def check_endpoints(endpoints: Sequence[Union[Endpoint, str, uuid.UUID]]) -> Lis
         If there is none, one is of another type, or two have the same ID or name.
     """
     if isinstance(endpoints, str):
-        raise EndpointConfigurationError(f"endpoints must be a list of endpoints, not the string {endpoints!r}")
+        raise EndpointConfigurationError(f"endpoints must be a list of endpoints, not the string {shown(endpoints)}")
     if not endpoints:
         raise EndpointConfigurationError("endpoints is empty; give at least one endpoint")
     checked: List[Endpoint] = []
     for position, item in enumerate(endpoints):
         if not isinstance(item, (Endpoint, str, uuid.UUID)):
-            raise EndpointConfigurationError(f"endpoints[{position}] must be an Endpoint or an endpoint ID, not {item!r}")
+            raise EndpointConfigurationError(f"endpoints[{position}] must be an Endpoint or an endpoint ID, not {shown(item)}")
         endpoint = item if isinstance(item, Endpoint) else Endpoint(str(item))
         for other in checked:
             if other.id == endpoint.id:

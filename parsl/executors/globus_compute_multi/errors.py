@@ -60,6 +60,10 @@ class CannotCancel(GlobusComputeMultiError):
     """The executor cannot tell which of its tasks a future belongs to, so it cannot cancel it."""
 
 
+class TaskNotPickled(GlobusComputeMultiError, TypeError):
+    """Function or arguments of a task cannot be pickled."""
+
+
 class TaskTooLarge(GlobusComputeMultiError):
     """Function and arguments of a task are larger than the service takes in one submission."""
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 import itertools
 import logging
 import os
+import random
 import threading
-import time
 import uuid
 from concurrent.futures import Future
 from pathlib import Path
@@ -18,6 +18,7 @@ from parsl.data_provider.ftp import FTPInTaskStaging
 from parsl.data_provider.http import HTTPInTaskStaging
 from parsl.data_provider.staging import Staging
 from parsl.data_provider.zip import ZipFileStaging
+from parsl.dataflow.futures import AppFuture
 from parsl.dataflow.states import States
 from parsl.dataflow.taskrecord import TaskRecord
 from parsl.errors import OptionalModuleMissing
@@ -25,11 +26,16 @@ from parsl.executors.base import ParslExecutor
 from parsl.executors.globus_compute_multi.arguments import (
     check_count,
     check_not_negative,
+    check_path,
     check_positive,
     check_uuid,
+    pack_task,
+    shown,
 )
+from parsl.executors.globus_compute_multi.cancelling import wait_for
 from parsl.executors.globus_compute_multi.endpoint import Endpoint, check_endpoints
 from parsl.executors.globus_compute_multi.errors import (
+    CannotCancel,
     EndpointConfigurationError,
     ExecutorNotRunning,
     TaskTooLarge,
@@ -53,13 +59,11 @@ from parsl.executors.globus_compute_multi.workflow import (
     Workflow,
 )
 from parsl.monitoring.radios.base import RadioConfig
-from parsl.serialize import pack_apply_message
 from parsl.utils import RepresentationMixin
 
 try:
     from globus_compute_sdk import Client
 
-    from parsl.executors.globus_compute_multi.compute.dispatcher import Dispatcher
     from parsl.executors.globus_compute_multi.compute.envelope import (
         BATCH_OVERHEAD_BYTES,
         wire_size,
@@ -68,19 +72,14 @@ try:
         Governor,
         governor_for,
     )
-    from parsl.executors.globus_compute_multi.compute.matching import Matcher
-    from parsl.executors.globus_compute_multi.compute.result_stream import ResultStream
     from parsl.executors.globus_compute_multi.compute.service import Service
     from parsl.executors.globus_compute_multi.compute.startup import (
         first_status,
         register_runner,
         stored_login,
     )
-    from parsl.executors.globus_compute_multi.compute.status_poller import StatusPoller
-    from parsl.executors.globus_compute_multi.messages import NewTask
-    from parsl.executors.globus_compute_multi.observe.runlog import RunLog
-    from parsl.executors.globus_compute_multi.owner import Owner
-    from parsl.executors.globus_compute_multi.resolver import Resolver
+    from parsl.executors.globus_compute_multi.messages import CancelRequested, NewTask
+    from parsl.executors.globus_compute_multi.parts import Parts
     _globus_compute_enabled = True
 except ImportError as e:
     if (e.name or "").startswith("parsl"):
@@ -95,9 +94,6 @@ BATCH_BYTES = 10_000_000
 
 #: Endpoints whose status ``start`` asks for; the others are asked later, so that a large pool does not use up the request budget at once.
 _CHECKED_AT_START = 10
-
-#: Seconds that shutdown waits for each part.
-_SHUTDOWN_PATIENCE = 5.0
 
 
 class GlobusComputeMultiExecutor(ParslExecutor, RepresentationMixin):
@@ -124,10 +120,15 @@ class GlobusComputeMultiExecutor(ParslExecutor, RepresentationMixin):
     policy : Policy, optional
         Which of the threads that could run a task it is given to. Default: :class:`EarliestFinish`.
     redispatch : bool
-        Whether tasks that wait on an endpoint which is late to start (behind a batch queue, say) are started elsewhere as well, when threads
-        there have nothing else to do; the first result counts.
+        Whether tasks may run twice: those that are lost with their endpoint are tried elsewhere, and those that wait on one which is late to
+        start (behind a batch queue, say) are started elsewhere as well, when threads there have nothing else to do; the first result counts.
+        If not, what may be lost is a :class:`TaskLost` error. A task may say otherwise in its resource specification.
     failover_attempts : int
         How often a task is tried again, elsewhere if possible, after a failure that is not the app's own. Parsl's ``retries`` come on top.
+    silence_seconds : float, optional
+        How long an endpoint may be silent, beyond what its tasks are expected to take, before they are taken to be lost and it is left alone
+        (only if they can go where tasks are known to run, while it has sent nothing at all yet). None: for ever. An endpoint of which the
+        service says that it is dead is not waited for.
     prefetch : int, optional
         Most tasks queued ahead on an endpoint for each of its threads; 0: none. Default: as much work as bridges the delays of results
         and requests.
@@ -171,6 +172,7 @@ class GlobusComputeMultiExecutor(ParslExecutor, RepresentationMixin):
         policy: Optional[Policy] = None,
         redispatch: bool = True,
         failover_attempts: int = 2,
+        silence_seconds: Union[int, float, None] = 60.0,
         prefetch: Optional[int] = None,
         request_limit: Optional[Tuple[int, Union[int, float]]] = (20, 10.0),
         status_interval: Union[int, float] = 30.0,
@@ -186,16 +188,17 @@ class GlobusComputeMultiExecutor(ParslExecutor, RepresentationMixin):
         super().__init__()
         self.endpoints = check_endpoints(endpoints)
         if client is not None and not isinstance(client, Client):
-            raise EndpointConfigurationError(f"client must be a globus_compute_sdk.Client, not {client!r}")
+            raise EndpointConfigurationError(f"client must be a globus_compute_sdk.Client, not {shown(client)}")
         self.client = client
-        if not label or os.sep in label:
-            raise EndpointConfigurationError(f"label must be a name that can be one of a file, not {label!r}")
+        if not label or os.sep in label or "\0" in label:
+            raise EndpointConfigurationError(f"label must be a name that can be one of a file, not {shown(label)}")
         self.label = label
         self.threads_per_endpoint = check_count("threads_per_endpoint", threads_per_endpoint)
         self.cores_per_thread = check_count("cores_per_thread", cores_per_thread)
         self.policy = policy if policy is not None else EarliestFinish()
         self.redispatch = redispatch
         self.failover_attempts = check_not_negative("failover_attempts", failover_attempts)
+        self.silence_seconds = None if silence_seconds is None else check_positive("silence_seconds", silence_seconds)
         self.prefetch = None if prefetch is None else check_not_negative("prefetch", prefetch)
         self.request_limit = request_limit
         if request_limit is not None:
@@ -204,13 +207,15 @@ class GlobusComputeMultiExecutor(ParslExecutor, RepresentationMixin):
         self.status_interval = check_positive("status_interval", status_interval)
         self.runner_id = None if runner_id is None else check_uuid("runner_id", runner_id)
         if amqp_port is not None and not (0 < amqp_port < 65536 and not isinstance(amqp_port, bool)):
-            raise EndpointConfigurationError(f"amqp_port must be a port number, not {amqp_port!r}")
+            raise EndpointConfigurationError(f"amqp_port must be a port number, not {shown(amqp_port)}")
         self.amqp_port = amqp_port
+        if log_file is not None:
+            check_path("log_file", log_file)
         self.log_file = log_file
         self.working_dir = working_dir
         for provider in storage_access or []:
             if not isinstance(provider, Staging):
-                raise EndpointConfigurationError(f"storage_access must be a list of staging providers, and {provider!r} is none")
+                raise EndpointConfigurationError(f"storage_access must be a list of staging providers, and {shown(provider)} is none")
         self.storage_access: List[Any] = storage_access if storage_access is not None else [
             NoOpFileStaging(), FTPInTaskStaging(), HTTPInTaskStaging(), ZipFileStaging()]
         self.remote_monitoring_radio = ResultRadio() if remote_monitoring_radio is None else check_radio(remote_monitoring_radio)
@@ -254,12 +259,12 @@ class GlobusComputeMultiExecutor(ParslExecutor, RepresentationMixin):
                     self._state = "not started"
             raise
         for status in statuses:
-            self._owner.post(status)
+            self._parts.post(status)
         with self._lock:
             if self._state == "starting":
                 self._state = "running"
                 return
-        self._stop_threads()  # shutdown came in between
+        self._parts.stop()  # shutdown came in between
 
     def submit(self, func: Callable, resource_specification: Dict[str, Any], *args: Any, **kwargs: Any) -> Future:
         """Submit a task to the pool.
@@ -270,7 +275,8 @@ class GlobusComputeMultiExecutor(ParslExecutor, RepresentationMixin):
         resource_specification : dict
             All optional: ``cores`` (core requirement), ``priority`` (lower runs first), ``estimated_seconds`` (run time on an endpoint of speed
             1), ``endpoints`` (names of those that it is restricted to), ``user_endpoint_config`` (of the thread class that it is restricted to),
-            and the MPI keys ``num_nodes``, ``ranks_per_node``, ``num_ranks``, ``launcher_options``.
+            ``redispatch`` (whether it may be started a second time; default: the executor's), and the MPI keys ``num_nodes``,
+            ``ranks_per_node``, ``num_ranks``, ``launcher_options``.
         args, kwargs
             Arguments of ``func``. They are packed before this returns, so they may be changed afterwards.
 
@@ -289,13 +295,13 @@ class GlobusComputeMultiExecutor(ParslExecutor, RepresentationMixin):
             If its input files lie in several file-system groups.
         TaskTooLarge
             If function and arguments are more than the service takes in one submission.
-        Exception
-            Whatever pickling function or arguments raises.
+        TaskNotPickled
+            If function or arguments do not pickle, naming which.
         """
         submission = self._workflow.take_submitted()
-        requirement = self._specifications.read(resource_specification or {})
-        packed = pack_apply_message(func, args, kwargs)
+        requirement = self._specifications.read({} if resource_specification is None else resource_specification)
         app = submission.app if submission is not None else getattr(func, "__name__", type(func).__name__)
+        packed = pack_task(app, func, args, kwargs)
         limit = BATCH_BYTES - BATCH_OVERHEAD_BYTES
         if wire_size(packed) > limit:
             raise TaskTooLarge(f"function and arguments of {app} take {wire_size(packed):,} bytes on the wire, and Globus Compute accepts "
@@ -307,9 +313,57 @@ class GlobusComputeMultiExecutor(ParslExecutor, RepresentationMixin):
                 raise ExecutorNotRunning(f"executor {self.label} is {self._state}; it takes no tasks")
             task_id = next(self._task_ids)
             future.parsl_executor_task_id = task_id  # type: ignore[attr-defined]
-            self._owner.post(NewTask(task_id, app, requirement, submission.node if submission is not None else None,
+            self._parts.post(NewTask(task_id, app, requirement, submission.node if submission is not None else None,
                                      submission.filesystem if submission is not None else None, packed, future))
         return future
+
+    def cancel(self, future: "Future[Any]") -> bool:
+        """Cancel a task: it ends with :class:`~.errors.TaskCancelled`, and is not run any more.
+
+        Certain as long as the task is pending, or waits for others. Later its future fails at once all the same, but the endpoint may run it to
+        its end. It stays cancelled if Parsl retries it; so that nothing is tried again, give ``TaskCancelled`` an infinite cost in
+        ``Config(retry_handler=...)``.
+
+        May be called on any thread, callbacks included.
+
+        Parameters
+        ----------
+        future : AppFuture or Future
+            What the app, or ``submit``, has returned.
+
+        Returns
+        -------
+        bool
+            Whether the task is cancelled now. False: it is finished, or no task of this executor (join apps run on none).
+
+        Raises
+        ------
+        CannotCancel
+            If it is not known which task an AppFuture belongs to, since this Parsl's DataFlowKernel has no hooks; if the scheduler does not
+            answer for some seconds; if ``future`` is none. Nothing is cancelled then.
+        """
+        reply: "Future[bool]" = Future()
+        if isinstance(future, AppFuture):
+            record = future.task_record
+            if record["executor"] != self.label or record["dfk"].executors.get(self.label) is not self:
+                return False
+            # Not upstream: begin
+            if not hasattr(ParslExecutor, "task_submitting"):
+                raise CannotCancel("this Parsl's DataFlowKernel has no hooks, so the executor cannot tell which of its tasks an AppFuture "
+                                   "belongs to. It can cancel only what its own submit() has returned.")
+            # Not upstream: end
+            request = CancelRequested(record["id"], None, reply)
+            return self._workflow.if_unfinished(record, lambda: self._post_request(request)) and wait_for(reply)
+        if not isinstance(future, Future):
+            raise CannotCancel(f"only a future can be cancelled, not {shown(future)}")
+        return self._post_request(CancelRequested(None, future, reply)) and wait_for(reply)
+
+    def _post_request(self, request: "CancelRequested") -> bool:
+        with self._lock:  # what is posted after the shutdown is not answered
+            if self._state == "running":
+                self._parts.post(request)
+                return True
+        return False
 
     def task_state_changed(self, task_record: TaskRecord, new_state: States) -> None:
         """Learn of the workflow; called by the DataFlowKernel."""
@@ -321,7 +375,7 @@ class GlobusComputeMultiExecutor(ParslExecutor, RepresentationMixin):
 
     def _post_if_running(self, message: Union[Announced, Left]) -> None:
         if self._state == "running":
-            self._owner.post(message)
+            self._parts.post(message)
 
     def shutdown(self) -> None:
         """Fail the tasks that are not finished, stop all threads and close the connections. Does nothing the second time."""
@@ -330,12 +384,10 @@ class GlobusComputeMultiExecutor(ParslExecutor, RepresentationMixin):
         if before == "shut down":
             return
         if before == "running":
-            self._stop_threads()
+            self._parts.stop()
         super().shutdown()
 
     def _start_threads(self, client: "Client", governor: "Governor", runner_id: str) -> None:
-        session = uuid.uuid4().hex
-        path = Path(self.log_file) if self.log_file is not None else Path(self.run_dir) / f"{self.label}.jsonl"
         endpoint_ids = {str(endpoint.name): endpoint.id for endpoint in self.endpoints}
         specs = [self._spec(endpoint) for endpoint in self.endpoints]
         settings = Settings(
@@ -343,34 +395,24 @@ class GlobusComputeMultiExecutor(ParslExecutor, RepresentationMixin):
             batch_bytes=BATCH_BYTES - BATCH_OVERHEAD_BYTES,
             failover_attempts=self.failover_attempts,
             redispatch=self.redispatch,
+            silence=self.silence_seconds,
+            random=random.random,
             status_interval=self.status_interval,
             status_spacing=governor.status_spacing,
         )
-        self._governor = governor
-        self._stopping = threading.Event()
-        self._run_log = RunLog(path)
-        self._resolver = Resolver(self.monitoring_messages.put if self.monitoring_messages is not None else None)
-        self._owner = Owner(scheduler=Scheduler(specs, settings, self.policy), matcher=Matcher(session), governor=governor,
-                            resolver=self._resolver, run_log=self._run_log, endpoint_ids=endpoint_ids,
-                            ran_on=lambda node, endpoint: self._workflow.ran_in(node, self._filesystems[endpoint], endpoint))
-        self._stream = ResultStream(client=client, governor=governor, post=self._owner.post, stopping=self._stopping,
-                                    amqp_port=self.amqp_port)
-        self._dispatcher = Dispatcher(client=client, runner_id=runner_id, session=session, governor=governor, post=self._owner.post,
-                                      on_task_group=self._stream.consume, stopping=self._stopping)
-        self._poller = StatusPoller(client=client, endpoint_ids=endpoint_ids, governor=governor, post=self._owner.post,
-                                    stopping=self._stopping)
+        self._parts = Parts(
+            label=self.label, client=client, governor=governor, runner_id=runner_id, scheduler=Scheduler(specs, settings, self.policy),
+            endpoint_ids=endpoint_ids, amqp_port=self.amqp_port,
+            log_path=Path(self.log_file) if self.log_file is not None else Path(self.run_dir) / f"{self.label}.jsonl",
+            monitor=self.monitoring_messages.put if self.monitoring_messages is not None else None,
+            ran_on=lambda node, endpoint: self._workflow.ran_in(node, self._filesystems[endpoint], endpoint))
         # Not upstream: begin
         if not hasattr(ParslExecutor, "task_submitting"):
             self._tell_what_lacks()
         # Not upstream: end
-        self._run_log.start(label=self.label, run_id=self.run_id, prefetch=self.prefetch, policy=repr(self.policy), endpoints=[
+        self._parts.start(label=self.label, run_id=self.run_id, prefetch=self.prefetch, policy=repr(self.policy), endpoints=[
             {"endpoint": s.name, "id": endpoint_ids[s.name], "filesystem": s.filesystem,
              "threads": [{"cores": c.cores, "count": c.count, "config": c.config} for c in s.classes]} for s in specs])
-        self._resolver.start()
-        self._stream.start()
-        self._dispatcher.start()
-        self._poller.start()
-        self._owner.start(self._dispatcher, self._poller)
 
     def _spec(self, endpoint: Endpoint) -> EndpointSpec:
         classes = endpoint.thread_classes(self.threads_per_endpoint, self.cores_per_thread)
@@ -388,18 +430,3 @@ class GlobusComputeMultiExecutor(ParslExecutor, RepresentationMixin):
                 "an endpoint that does not have it. Restrict such tasks by 'endpoints' in parsl_resource_specification, or give endpoints that "
                 "share files the same filesystem=.", self.label)
     # Not upstream: end
-
-    def _stop_threads(self) -> None:
-        self._stopping.set()
-        self._governor.wake()
-        self._dispatcher.stop()
-        self._poller.stop()
-        self._stream.stop()
-        ended = {"scheduler": self._owner.shut_down(_SHUTDOWN_PATIENCE), "resolver": self._resolver.join(_SHUTDOWN_PATIENCE)}
-        deadline = time.monotonic() + _SHUTDOWN_PATIENCE
-        for part, join in (("status poller", self._poller.join), ("result stream", self._stream.join), ("dispatcher", self._dispatcher.join),
-                           ("run log", self._run_log.stop)):
-            ended[part] = join(max(0.1, deadline - time.monotonic()))
-        late = [part for part, done in ended.items() if not done]
-        if late:
-            logger.warning("Executor %s shut down; still busy, and left alone: %s", self.label, ", ".join(late))

@@ -44,8 +44,27 @@ class NewTask:
 
 
 @dataclass(frozen=True)
+class CancelRequested:
+    """``cancel`` was called.
+
+    Parameters
+    ----------
+    node : int or None
+        The task's number in the DataFlowKernel, if it is asked for by its AppFuture. It need not have been submitted yet.
+    future : Future or None
+        What ``submit`` returned, otherwise.
+    reply : Future
+        To be given whether the task is cancelled; cancelled itself when nobody waits for that any more, and then nothing is to be done.
+    """
+
+    node: Optional[int]
+    future: "Optional[Future[Any]]"
+    reply: "Future[bool]"
+
+
+@dataclass(frozen=True)
 class Shutdown:
     """The last message, which wakes the owner for its shutdown."""
 
 
-OwnerMessage = Union[Message, NewTask, Announced, Left, Shutdown]
+OwnerMessage = Union[Message, NewTask, Announced, Left, CancelRequested, Shutdown]

@@ -9,6 +9,7 @@ import time
 from collections import deque
 from typing import Callable, Deque, Dict, Iterator
 
+from parsl.executors.globus_compute_multi.cancelling import Cancellations
 from parsl.executors.globus_compute_multi.compute.dispatcher import (
     Dispatcher,
     Submission,
@@ -23,8 +24,12 @@ from parsl.executors.globus_compute_multi.compute.messages import (
     DispatchAnswered,
     DispatchRefused,
     ResultArrived,
+    ResultsFetched,
     StatusAnswered,
+    StreamChanged,
 )
+from parsl.executors.globus_compute_multi.compute.result_fetcher import ResultFetcher
+from parsl.executors.globus_compute_multi.compute.result_watch import ResultWatch
 from parsl.executors.globus_compute_multi.compute.status_poller import StatusPoller
 from parsl.executors.globus_compute_multi.errors import (
     CredentialsMissing,
@@ -37,18 +42,21 @@ from parsl.executors.globus_compute_multi.errors import (
     TaskNotCompleted,
 )
 from parsl.executors.globus_compute_multi.messages import (
+    CancelRequested,
     NewTask,
     OwnerMessage,
     Shutdown,
 )
 from parsl.executors.globus_compute_multi.observe.runlog import RunLog
 from parsl.executors.globus_compute_multi.resolver import Resolver
+from parsl.executors.globus_compute_multi.scheduling import events
 from parsl.executors.globus_compute_multi.scheduling.actions import (
     Action,
     Dispatch,
     FailTask,
     FailureKind,
     Log,
+    QueryResults,
     QueryStatus,
     Report,
     ResolveTask,
@@ -57,7 +65,9 @@ from parsl.executors.globus_compute_multi.scheduling.events import (
     DispatchAccepted,
     DispatchRejected,
     Event,
+    Outcome,
     ResultReceived,
+    ResultsChecked,
     ShutdownRequested,
     StatusReceived,
     TaskAnnounced,
@@ -67,6 +77,7 @@ from parsl.executors.globus_compute_multi.scheduling.events import (
     TurnGranted,
 )
 from parsl.executors.globus_compute_multi.scheduling.scheduler import Scheduler
+from parsl.executors.globus_compute_multi.versions import VersionCheck
 from parsl.executors.globus_compute_multi.workflow import Announced, Left
 
 logger = logging.getLogger(__name__)
@@ -114,6 +125,8 @@ class Owner:
         self._ran_on = ran_on
         self._inbox: "queue.SimpleQueue[OwnerMessage]" = queue.SimpleQueue()
         self._ledger: Dict[int, NewTask] = {}
+        self._versions = VersionCheck()
+        self._cancellations = Cancellations()
         self._batch: Deque[OwnerMessage] = deque()
         self._under_way = 0
         self._turns_from = 0.0
@@ -121,10 +134,11 @@ class Owner:
         self._next_tick = time.monotonic()
         self._thread = threading.Thread(target=self._run, name="globus-compute-multi-owner", daemon=True)
 
-    def start(self, dispatcher: Dispatcher, poller: StatusPoller) -> None:
+    def start(self, dispatcher: Dispatcher, poller: StatusPoller, fetcher: ResultFetcher) -> None:
         """Start the thread."""
         self._dispatcher = dispatcher
         self._poller = poller
+        self._watch = ResultWatch(self._matcher, fetcher.fetch, self._governor.status_spacing)
         self._thread.start()
 
     def post(self, message: OwnerMessage) -> None:
@@ -169,6 +183,8 @@ class Owner:
         for message in self._left_over():
             if isinstance(message, NewTask):
                 self._take(message)
+            else:
+                _refuse(message)
 
     def _round(self) -> None:
         """Take what there is, then use what turns there are."""
@@ -180,14 +196,16 @@ class Owner:
         if now >= self._next_tick or (wake is not None and now >= wake):
             self._next_tick = now + TICK_SECONDS
             self._handle(Tick(now))
-            for unknown in self._matcher.expire(now):
-                self._run_log.write(now, {"kind": "attempt", "attempt": None, "state": "unmatched", "task_uuid": unknown.task_uuid,
-                                          "outcome": unknown.outcome.value})
+            self._matcher.forget_others(self._scheduler.attempts)
+            self._watch.tick(now, self._scheduler.attempts)
+            for task_uuid, outcome in self._matcher.expire(now):
+                self._run_log.write(now, {"kind": "attempt", "attempt": None, "state": "unmatched", "task_uuid": task_uuid,
+                                          "outcome": outcome.value})
         while now >= self._turns_from and not self._shutting_down.is_set() and self._turn_possible() and self._governor.try_submission():
             under_way = self._under_way
             self._handle(TurnGranted(now))
             if self._under_way == under_way:
-                self._governor.ended()  # the turn brought nothing; the permit goes back unused
+                self._governor.unused()  # the turn brought nothing
 
     def _collect(self) -> None:
         try:
@@ -234,11 +252,17 @@ class Owner:
             self._handle(TaskSubmitted(
                 now, message.task_id, message.app, wire_size(message.packed), cores=needs.cores, priority=needs.priority, node=message.node,
                 seconds=needs.estimated_seconds, endpoints=needs.endpoints, filesystem=message.filesystem, config=needs.config_text,
-                mpi=needs.mpi or ()))
+                mpi=needs.mpi or (), redispatch=needs.redispatch))
+            if self._cancellations.submitted(message.node, message.task_id):
+                self._handle(events.TaskCancelled(now, message.task_id))
         elif isinstance(message, Announced):
             self._handle(TaskAnnounced(now, message.node, message.app, message.parents, message.seconds))
         elif isinstance(message, Left):
             self._handle(TaskLeft(now, message.node))
+            self._cancellations.left(message.node)
+        elif isinstance(message, CancelRequested):
+            if message.reply.set_running_or_notify_cancel():
+                message.reply.set_result(self._cancel(now, message))
         elif isinstance(message, ResultArrived):
             attempt_id = self._matcher.match(message.message, now)
             if attempt_id is not None:
@@ -250,14 +274,50 @@ class Owner:
             open_pairs = [pair for pair in message.pairs if pair[1] in self._scheduler.attempts]
             for attempt_id, result in self._matcher.learn(open_pairs):
                 self._take_result(now, attempt_id, result)
+            self._watch.submitted(now, [attempt_id for _, attempt_id in open_pairs])
         elif isinstance(message, DispatchRefused):
             self._under_way -= 1
             self._handle(DispatchRejected(now, message.dispatch_id, message.reason, message.http_status))
+        elif isinstance(message, ResultsFetched):
+            missed = self._watch.fetched(message.attempts)
+            if missed:
+                self._handle(ResultsChecked(now, tuple(missed)))
+        elif isinstance(message, StreamChanged):
+            self._watch.changed(now, message.connected, self._scheduler.attempts)
         elif isinstance(message, StatusAnswered):
-            self._handle(StatusReceived(now, message.endpoint, message.online, message.child_id, message.workers, message.pending))
+            self._handle(StatusReceived(
+                now, message.endpoint, False if message.gone else message.online, message.child_id, message.workers, message.pending,
+                message.outstanding, message.tasks, message.heartbeat))
+
+    def _cancel(self, now: float, request: CancelRequested) -> bool:
+        if request.node is None:
+            task_id = getattr(request.future, "parsl_executor_task_id", None)
+            if task_id not in self._ledger or self._ledger[task_id].future is not request.future:
+                return False  # other executors number their tasks, too
+        else:
+            if not self._cancellations.cancel(request.node):
+                return False
+            task_id = self._cancellations.task_id(request.node)
+        if task_id in self._ledger:
+            self._handle(events.TaskCancelled(now, task_id))
+        return True
 
     def _take_result(self, now: float, attempt_id: str, result: ResultMessage) -> None:
-        self._handle(ResultReceived(now, attempt_id, result.outcome, result.run_seconds, result.child_id, result.message, result, result.info))
+        outcome, message = result.outcome, result.message
+        if attempt_id in self._scheduler.attempts:
+            endpoint = self._scheduler.attempts[attempt_id].threads.endpoint.name
+            self._note_versions(now, endpoint, result)
+            outcome, message = self._versions.outcome(endpoint, result)
+        self._handle(ResultReceived(now, attempt_id, outcome, result.run_seconds, result.child_id, message, result, result.info, result.process))
+
+    def _note_versions(self, now: float, endpoint: str, result: ResultMessage) -> None:
+        noted = self._versions.note(endpoint, result)
+        if noted is None:
+            return
+        child = {} if result.child_id is None else {"child": result.child_id}
+        self._run_log.write(now, {"kind": "endpoint", "endpoint": endpoint, "state": "versions", **child, **noted.versions})
+        if noted.warning:
+            logger.warning(noted.warning)
 
     def _handle(self, event: Event) -> None:
         for action in self._scheduler.handle(event):
@@ -272,7 +332,8 @@ class Owner:
             self._under_way += 1
             tasks = tuple((attempt_id, self._ledger[task_id].packed) for attempt_id, task_id in action.attempts)
             self._dispatcher.send(Submission(action.dispatch_id, self._endpoint_ids[action.endpoint], tasks,
-                                             None if action.config is None else json.loads(action.config), dict(action.mpi) or None))
+                                             None if action.config is None else json.loads(action.config), dict(action.mpi) or None,
+                                             action.once))
         elif isinstance(action, ResolveTask):
             task = self._ledger.pop(action.task_id, None)
             if task is None:
@@ -281,6 +342,8 @@ class Owner:
                 self._ran_on(task.node, action.endpoint)
             if action.awaited:
                 self._put_off_turns()
+            if action.outcome is Outcome.OK:
+                self._cancellations.succeeded(task.node)
             self._resolver.resolve(task.future, action.payload, task.name)
         elif isinstance(action, FailTask):
             task = self._ledger.pop(action.task_id, None)
@@ -288,9 +351,11 @@ class Owner:
                 return
             self._resolver.fail(task.future, _ERRORS[action.kind](f"{task.name}: {action.message}"), task.name)
         elif isinstance(action, Report):
-            logger.error(action.message)
+            logger.warning(action.message)
         elif isinstance(action, QueryStatus):
             self._poller.ask(action.endpoint, action.child_id)
+        elif isinstance(action, QueryResults):
+            self._watch.miss(action.attempts)
 
     def _crash(self, cause: BaseException) -> None:
         """Fail all tasks, those that are still posted included, until the executor shuts down."""
@@ -302,6 +367,8 @@ class Owner:
                 if isinstance(message, NewTask):
                     self._ledger[message.task_id] = message
                     self._fail_crashed(message.task_id, cause)
+                else:
+                    _refuse(message)
             if ending:
                 return
             try:
@@ -314,3 +381,9 @@ class Owner:
         error = SchedulerCrashed(f"{task.name}: the executor's scheduler has crashed ({type(cause).__name__}: {cause}); please report it")
         error.__cause__ = cause
         self._resolver.fail(task.future, error, task.name)
+
+
+def _refuse(message: OwnerMessage) -> None:
+    """Answer, when all tasks are failed anyway, that nothing was cancelled."""
+    if isinstance(message, CancelRequested) and message.reply.set_running_or_notify_cancel():
+        message.reply.set_result(False)

@@ -7,6 +7,8 @@ import threading
 from concurrent.futures import Future
 from typing import Any, Callable, List, Optional, Tuple, Union
 
+from parsl.app.errors import RemoteExceptionWrapper
+from parsl.executors.globus_compute_multi.arguments import text_of
 from parsl.executors.globus_compute_multi.compute.envelope import ResultMessage
 from parsl.executors.globus_compute_multi.errors import (
     ResultNotReadable,
@@ -14,6 +16,7 @@ from parsl.executors.globus_compute_multi.errors import (
 )
 from parsl.executors.globus_compute_multi.monitoring import unpack_messages
 from parsl.executors.globus_compute_multi.scheduling.events import Outcome
+from parsl.executors.globus_compute_multi.versions import explain, our_versions
 from parsl.monitoring.types import TaggedMonitoringMessage
 from parsl.serialize import deserialize
 
@@ -21,6 +24,9 @@ logger = logging.getLogger(__name__)
 
 #: Callbacks that may hang before the futures behind them are given up.
 _MOST_HANGING = 3
+
+#: Seconds that each of them but the first is waited for.
+_LESS_PATIENCE = 0.5
 
 
 class Resolver:
@@ -62,15 +68,16 @@ class Resolver:
         """Wait until all is completed, after :meth:`finish`; whether it is.
 
         A callback that has not returned for ``patience`` seconds is named in the log and left alone, and another thread completes the futures
-        behind it. On the resolver's own thread, that is called by a callback, it does not wait.
+        behind it; of further ones, less is waited for. On the resolver's own thread, that is called by a callback, it does not wait.
         """
         if threading.current_thread() in self._threads:
             return True
         for _ in range(_MOST_HANGING):
             if self._wait_while_it_moves(patience):
                 return True
-            logger.error("A callback on the future of %s has not returned for %.0f s; it is left alone", self._current, patience)
+            logger.error("A callback on the future of %s has not returned for %g s; it is left alone", self._current, patience)
             self._start_thread()
+            patience = min(patience, _LESS_PATIENCE)
         return self._wait_while_it_moves(patience)
 
     def _wait_while_it_moves(self, patience: float) -> bool:
@@ -112,7 +119,7 @@ class Resolver:
                 for sent in unpack_messages(message.monitoring):
                     self._monitor(sent)
             except BaseException as e:  # unpickling runs what code it likes; the value is what matters
-                lost = f"some or all, for they cannot be read ({type(e).__name__}: {e})"
+                lost = f"some or all, for they cannot be read ({text_of(e)})"
             if lost:
                 logger.warning("Monitoring messages of %s were lost: %s", self._current, lost)
         return _unpack(message, self._current)
@@ -126,15 +133,16 @@ def _unpack(message: ResultMessage, name: str) -> Tuple[Any, Optional[BaseExcept
         if message.value is None:
             raise ValueError("the endpoint sent no value")
         value = deserialize(message.value)
-        if message.outcome is not Outcome.RAISED:
+        if message.outcome is not Outcome.RAISED and not isinstance(value, RemoteExceptionWrapper):
             return value, None
         error = value.get_exception()
-        if not isinstance(error, BaseException):
+        if not isinstance(error, Exception):
             raise TypeError(f"what was raised unpickles to a {type(error).__name__}")
-        return None, error
+        repr(error)  # as the DataFlowKernel does; if it raised there, the task's future would never be completed
+        return (None, error) if message.outcome is Outcome.RAISED else (value, None)
     except BaseException as e:  # unpickling runs code of the user's
         what = f"; it was {message.message}" if message.message else ""
-        unreadable = ResultNotReadable(f"what {name} returned or raised cannot be unpickled here ({type(e).__name__}: {e}){what}. "
-                                       "Modules and versions must be the same here and on the endpoint.")
+        advice = explain(dict(message.info), our_versions()) or "Modules and versions must be the same here and on the endpoint"
+        unreadable = ResultNotReadable(f"what {name} returned or raised cannot be unpickled here ({text_of(e)}){what}. {advice}.")
         unreadable.__cause__ = e
         return None, unreadable

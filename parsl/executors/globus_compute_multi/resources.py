@@ -11,6 +11,7 @@ from parsl.executors.globus_compute_multi.arguments import (
     as_float,
     as_int,
     as_run_time,
+    shown,
 )
 from parsl.executors.globus_compute_multi.endpoint import canonical_config
 from parsl.executors.globus_compute_multi.scheduling.runtimes import LONGEST
@@ -23,7 +24,7 @@ IGNORED_KEYS = frozenset({"cpus", "memory", "disk", "gpus", "running_time_min"})
 #: Keys that go to the endpoint as they are, where a GlobusMPIEngine reads them: those that Parsl's MPIExecutor takes.
 MPI_KEYS = frozenset({"num_nodes", "ranks_per_node", "num_ranks", "launcher_options"})
 
-KNOWN_KEYS = frozenset({"cores", "priority", "estimated_seconds", "endpoints", "user_endpoint_config"}) | MPI_KEYS
+KNOWN_KEYS = frozenset({"cores", "priority", "estimated_seconds", "endpoints", "user_endpoint_config", "redispatch"}) | MPI_KEYS
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,8 @@ class Requirement:
     mpi : tuple of (str, int or str), optional
         What the endpoint is told of nodes and ranks, sorted by key. The service takes it once for a whole submission, so only tasks that
         have the same can be submitted together.
+    redispatch : bool, optional
+        Whether it may be started a second time though the first may still run, or may have run. Default: as the executor's argument says.
     """
 
     cores: int = 1
@@ -53,6 +56,7 @@ class Requirement:
     endpoints: Optional[FrozenSet[str]] = None
     config_text: Optional[str] = None
     mpi: Optional[Tuple[Tuple[str, Union[int, str]], ...]] = None
+    redispatch: Optional[bool] = None
 
 
 _NOTHING_SAID = Requirement()
@@ -87,7 +91,7 @@ class SpecificationReader:
         """
         if not isinstance(specification, dict):
             raise InvalidResourceSpecification(
-                set(), f"parsl_resource_specification must be a dict with keys out of {sorted(KNOWN_KEYS)}, not {specification!r}.")
+                set(), f"parsl_resource_specification must be a dict with keys out of {sorted(KNOWN_KEYS)}, not {shown(specification)}.")
         if not specification:
             return _NOTHING_SAID
         self._check_keys(specification)
@@ -98,13 +102,15 @@ class SpecificationReader:
             endpoints=self._endpoints(specification["endpoints"]) if "endpoints" in specification else None,
             config_text=self._config(specification["user_endpoint_config"]) if "user_endpoint_config" in specification else None,
             mpi=None if MPI_KEYS.isdisjoint(specification) else _mpi(specification),
+            redispatch=_flag("redispatch", specification["redispatch"]) if "redispatch" in specification else None,
         )
 
     def _check_keys(self, specification: Dict[str, Any]) -> None:
         unknown = specification.keys() - KNOWN_KEYS - IGNORED_KEYS
         if unknown:
             raise InvalidResourceSpecification(
-                set(map(str, unknown)), f"Executor {self._label} knows {sorted(KNOWN_KEYS)}, and ignores {sorted(IGNORED_KEYS)}.")
+                {key if isinstance(key, str) else shown(key) for key in unknown},
+                f"Executor {self._label} knows {sorted(KNOWN_KEYS)}, and ignores {sorted(IGNORED_KEYS)}.")
         for key in (specification.keys() & IGNORED_KEYS) - self._told:
             self._told.add(key)
             logger.warning("Executor %s ignores the key %r of resource specifications", self._label, key)
@@ -113,7 +119,8 @@ class SpecificationReader:
         names = (given,) if isinstance(given, str) else given
         if not isinstance(names, (list, tuple, set, frozenset)) or not names or not all(isinstance(name, str) for name in names):
             raise InvalidResourceSpecification(
-                {"endpoints"}, f"endpoints must be a name, or a list of at least one, out of {sorted(self._endpoint_names)}, not {given!r}.")
+                {"endpoints"}, f"endpoints must be a name, or a list of at least one, out of {sorted(self._endpoint_names)}, "
+                               f"not {shown(given)}.")
         chosen = frozenset(names)
         unknown = chosen - self._endpoint_names
         if unknown:
@@ -133,17 +140,23 @@ class SpecificationReader:
         return text
 
 
+def _flag(key: str, given: Any) -> bool:
+    if not isinstance(given, bool):
+        raise InvalidResourceSpecification({key}, f"{key} must be True or False, not {shown(given)}.")
+    return given
+
+
 def _count(key: str, given: Any) -> int:
     count = as_int(given, 1)
     if count is None:
-        raise InvalidResourceSpecification({key}, f"{key} must be a whole number of at least 1 and at most {MOST}, not {given!r}.")
+        raise InvalidResourceSpecification({key}, f"{key} must be a whole number of at least 1 and at most {MOST}, not {shown(given)}.")
     return count
 
 
 def _priority(given: Any) -> float:
     priority = as_float(given)
     if priority is None:
-        raise InvalidResourceSpecification({"priority"}, f"priority must be a finite number (lower runs first), not {given!r}.")
+        raise InvalidResourceSpecification({"priority"}, f"priority must be a finite number (lower runs first), not {shown(given)}.")
     return priority
 
 
@@ -151,7 +164,7 @@ def _seconds(given: Any) -> float:
     seconds = as_run_time(given)
     if seconds is None:
         raise InvalidResourceSpecification({"estimated_seconds"}, "estimated_seconds must be a number of at least 0 and at most "
-                                           f"{LONGEST:g}, not {given!r}; leave it out if it is not known.")
+                                           f"{LONGEST:g}, not {shown(given)}; leave it out if it is not known.")
     return seconds
 
 
@@ -161,7 +174,7 @@ def _mpi(specification: Dict[str, Any]) -> Tuple[Tuple[str, Union[int, str]], ..
     for key, value in given.items():
         if key == "launcher_options":
             if not isinstance(value, str):
-                raise InvalidResourceSpecification({key}, f"{key} must be a string, not {value!r}.")
+                raise InvalidResourceSpecification({key}, f"{key} must be a string, not {shown(value)}.")
         else:
             given[key] = _count(key, value)
     if "num_nodes" not in given:

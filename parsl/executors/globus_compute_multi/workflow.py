@@ -131,6 +131,17 @@ class Workflow:
                 parents[parent["id"]] = None
         self._post(Announced(task_record["id"], task_record["func_name"], tuple(parents), _given_seconds(task_record)))
 
+    def if_unfinished(self, task_record: TaskRecord, act: Callable[[], bool]) -> bool:
+        """Call ``act``, which must return at once, if the task is not finished: its :class:`Left` is posted afterwards, not before.
+
+        Returns
+        -------
+        bool
+            What ``act`` returns; False if the task is finished.
+        """
+        with self._lock:
+            return task_record.get("status") not in FINAL_STATES and act()
+
     def submitting(self, task_record: TaskRecord, try_id: int) -> None:
         """Remember what the next ``submit`` on this thread is for. To be called from the executor's ``task_submitting``."""
         future = task_record["app_fu"]

@@ -37,6 +37,7 @@ class EndpointState:
     online: bool = True
     paused_until: Optional[float] = None
     children: List[str] = field(default_factory=list)
+    versions: Dict[Optional[str], Dict[str, str]] = field(default_factory=dict)  # of Python and packages, by child
     done: int = 0
     failed: int = 0
     busy_seconds: float = 0.0
@@ -167,6 +168,8 @@ class RunState:
             endpoint.paused_until = line["t"] + line["seconds"] if line["state"] == "paused" else None
         elif line["state"] == "child":
             endpoint.children.append(line["child"])
+        elif line["state"] == "versions":
+            endpoint.versions[line.get("child")] = {key: line[key] for key in ("python", "parsl", "dill", "sdk") if key in line}
         elif line["state"] == "threads":
             endpoint.classes[line["thread_class"]].count = line["count"]
 

@@ -18,7 +18,8 @@ kind          states
               child afterwards), ``accepted``, ``rejected`` (``reason``, ``http_status``)
 ``endpoint``  ``online``, ``offline``, ``paused`` (for ``seconds``), ``resumed``, ``warm`` (a child has shown that it runs), ``cold`` (it has
               no workers any more), ``child`` (its ID is known), ``threads`` (``count`` of ``thread_class`` is another than was guessed),
-              ``status`` (as the service answered)
+              ``status`` (as the service answered), ``versions`` (``python``, ``parsl``, ``dill``, ``sdk`` of the ``child``'s workers, as far as
+              known)
 ============  ==========================================================================================================
 """
 from __future__ import annotations
@@ -56,7 +57,7 @@ class RunLog:
     def __init__(self, path: Path) -> None:
         self.path = path
         path.parent.mkdir(parents=True, exist_ok=True)
-        if path.exists():
+        if path.is_file():
             path.rename(next(p for p in (path.with_name(f"{path.name}.{n}") for n in itertools.count(1)) if not p.exists()))
         self._file = open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "w", encoding="utf-8")
         self._lines: "queue.SimpleQueue[Optional[Tuple[float, Dict[str, Any]]]]" = queue.SimpleQueue()

@@ -47,6 +47,9 @@ _NO_ENDPOINT = frozenset({403, 404, 410})
 #: After so many seconds without an endpoint that could run them, the user is told that tasks wait.
 _TELL_AFTER = 60.0
 
+#: So long, beyond several times what it was expected to take, is waited for an attempt that may have gone with an earlier process of its child.
+_SUSPECT_SECONDS = 5.0
+
 _CHECK_EVERY = 1.0
 
 
@@ -99,9 +102,10 @@ class Failover:
 
     def restarted(self, child: Child, before: float, why: str) -> None:
         """Lose what ``child`` took before it was started anew, at some time after ``before``."""
-        lost = [attempt for attempt in child.held() if attempt.accepted is not None and attempt.accepted < before]
-        if lost:
-            self._ledger.lose(lost, why, blamed=False)
+        held = [attempt for attempt in child.held() if attempt.accepted is not None]
+        self._ledger.lose([attempt for attempt in held if attempt.accepted < before], why, blamed=False)
+        for attempt in held:
+            attempt.suspect = attempt.suspect or attempt.accepted == before  # the same request: perhaps the old process took it, perhaps the new one
 
     def rejected(self, attempts: List[Attempt], event: DispatchRejected) -> None:
         """The service has not taken a dispatch of these attempts."""
@@ -194,10 +198,10 @@ class Failover:
                 all_late = False
                 continue
             expected = self._placement.run_seconds(attempt.task, attempt.threads) * (1.0 if known else UNSEEN)
-            beyond = now - max(attempt.accepted, attempt.began) - self._silence
-            if beyond > OVERDUE * expected:
+            age = now - max(attempt.accepted, attempt.began)
+            if age > self._silence + OVERDUE * expected or (attempt.suspect and age > _SUSPECT_SECONDS + ALL_OVERDUE * expected):
                 late.append(attempt)
-            all_late = all_late and beyond > ALL_OVERDUE * expected
+            all_late = all_late and age > self._silence + ALL_OVERDUE * expected
         return running if all_late else late
 
     def _check_start(self, child: Child, now: float) -> None:
@@ -286,4 +290,3 @@ class Failover:
         """Whether threads that are known to run could take its task."""
         here = attempt.threads.child
         return any(t.child is not here and t.child.warm and t.endpoint.available for t in self._pool.fitting(attempt.task.shape))
-

@@ -45,7 +45,8 @@ class Health:
     ledger : Ledger
     """
 
-    def __init__(self, *, pool: Pool, placement: Placement, restarts: Restarts, statuses: StatusPlan, failover: Failover, ledger: Ledger) -> None:
+    def __init__(self, *, pool: Pool, placement: Placement, restarts: Restarts, statuses: StatusPlan, failover: Failover,
+                 ledger: Ledger) -> None:
         self._pool = pool
         self._placement = placement
         self._restarts = restarts
@@ -142,13 +143,16 @@ class Health:
 
     def stray(self, event: ResultReceived) -> None:
         """Take in that a result came of an attempt that was given up."""
-        name = self._ledger.place(event.attempt_id)
-        child = None if event.child_id is None else self._children.get(event.child_id)
+        if event.child_id is None:
+            return
+        child, name = self._children.get(event.child_id), self._ledger.place(event.attempt_id)
         if child is not None:
             child.last_result = event.time
-        elif name is None or event.child_id is None:
+            endpoint = child.endpoint
+        elif name is not None:
+            endpoint = self._pool[name]
+        else:
             return
-        endpoint = self._pool[name] if child is None else child.endpoint
         self._heard(endpoint, event.time)
         if event.outcome is Outcome.OK:
             self._failover.recovered(endpoint)

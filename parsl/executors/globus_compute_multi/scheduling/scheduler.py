@@ -77,8 +77,8 @@ class Settings:
         How often a task is tried again after an attempt failed for a reason outside the app. Submissions of the same node of the task graph
         (Parsl's retries) share these.
     redispatch : bool
-        Whether tasks may run twice, unless they say otherwise: those that are lost with their endpoint are tried elsewhere, and those that wait on
-        one that is late to start are started elsewhere as well, when threads there are free.
+        Whether tasks may run twice, unless they say otherwise: those that are lost with their endpoint are tried elsewhere, and those that
+        wait on one that is late to start are started elsewhere as well, when threads there are free.
     silence : float or None
         Seconds for which an endpoint may be silent beyond what its tasks are expected to take, before they are taken to be lost. None: for ever.
     random : callable

@@ -50,7 +50,7 @@ class Attempt:
         When it was bound to a thread, or was queued ahead.
     """
 
-    __slots__ = ("id", "task", "threads", "seconds", "began", "accepted", "asked_about")
+    __slots__ = ("id", "task", "threads", "seconds", "began", "accepted", "asked_about", "suspect")
 
     id: str
     task: Task
@@ -61,6 +61,7 @@ class Attempt:
     def __post_init__(self) -> None:
         self.accepted: Optional[float] = None  # when the service took it
         self.asked_about = False  # whether the service is asked for its result, which is late
+        self.suspect = False  # whether the child may have been started anew since it took it
 
 
 class Child:

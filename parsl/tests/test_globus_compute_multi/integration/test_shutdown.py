@@ -187,7 +187,7 @@ class TestStart:
     def test_a_registered_runner_is_used_as_it_is(self, make_executor, faults):
         first = make_executor(label="first")
         first.start()
-        runner_id = first._dispatcher._runner_id
+        runner_id = first._parts.dispatcher._runner_id
         first.shutdown()
         last = faults.requests()[-1].number
         second = make_executor(label="second", runner_id=runner_id)

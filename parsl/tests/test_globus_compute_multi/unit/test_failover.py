@@ -26,15 +26,16 @@ class Steered(Policy):
         return next((threads for threads in candidates if threads.endpoint.name == self.target), candidates[0])
 
 
-def driver(*endpoints, **settings) -> Driver:
-    d = Driver(endpoints, policy=Steered(), **settings)
-    d.steer = d.scheduler.placement._policy
-    return d
+class Steerable(Driver):
+
+    def __init__(self, *endpoints, **settings):
+        self.steer = Steered()
+        super().__init__(endpoints, policy=self.steer, **settings)
 
 
-def pool(a=2, b=2, **settings) -> Driver:
+def pool(a=2, b=2, **settings) -> Steerable:
     """Two endpoints of equal speed, both warm and with nothing to do."""
-    d = driver(spec("a", a, speed=1.0), spec("b", b, speed=1.0), **settings)
+    d = Steerable(spec("a", a, speed=1.0), spec("b", b, speed=1.0), **settings)
     for name in ("a", "b"):
         warm(d, name)
     return d
@@ -174,6 +175,20 @@ class TestDeath:
         later = put(d, "a")
         d.result(f"{put(d, 'a')}.1", child_id="child of a", process="one")  # on its way for long
         assert f"{later}.1" not in outcomes(d)
+
+    def test_what_travelled_with_a_task_of_the_new_process_is_asked_for_when_it_is_late(self):
+        d = pool(a=3)
+        d.result(f"{put(d, 'a')}.1", child_id="child of a", process="one")
+        d.steer.target = "a"
+        first, second = d.submit(seconds=1.0), d.submit(seconds=1.0)
+        d.turns()
+        accept_all(d)
+        d.tick()
+        d.result(f"{second}.1", child_id="child of a", process="two")
+        d.tick(7.0)
+        assert d.late == [] and f"{first}.1" not in outcomes(d)
+        d.tick(2.0)
+        assert d.late == [f"{first}.1"]
 
     def test_so_has_one_whose_count_of_tasks_begins_anew(self):
         d = pool()
@@ -384,7 +399,7 @@ class TestRejections:
 class TestSilenceBeforeTheFirstResult:
 
     def cold(self, startup=None, **settings):
-        d = driver(spec("warm", 2, speed=1.0), spec("cold", 2, speed=1.0, startup_seconds=startup), **settings)
+        d = Steerable(spec("warm", 2, speed=1.0), spec("cold", 2, speed=1.0, startup_seconds=startup), **settings)
         warm(d, "warm")
         busy = [put(d, "warm", seconds=1e4, endpoints=only("warm")) for _ in range(2)]
         return d, [put(d, "cold", seconds=10.0) for _ in range(2)], busy
@@ -410,13 +425,13 @@ class TestSilenceBeforeTheFirstResult:
         assert not outcomes(d).keys() & {f"{task}.1" for task in held}
 
     def test_they_stay_if_no_other_endpoint_is_known_to_run(self):
-        d = driver(spec("a"), spec("b"))
+        d = Steerable(spec("a"), spec("b"))
         tasks = [put(d, "a"), put(d, "b")]
         self.after(d, 1000)
         assert not outcomes(d) and len(tasks) == len(d.scheduler.attempts)
 
     def test_or_if_they_may_not_run_there_or_not_twice(self):
-        d = driver(spec("warm", 4, speed=1.0), spec("cold", 2, speed=1.0))
+        d = Steerable(spec("warm", 4, speed=1.0), spec("cold", 2, speed=1.0))
         warm(d, "warm")
         put(d, "cold", endpoints=only("cold"))
         put(d, "cold", redispatch=False)
@@ -429,7 +444,7 @@ class TestSilenceBeforeTheFirstResult:
         assert not outcomes(d).keys() & {f"{task}.1" for task in held}
 
     def test_or_as_long_as_the_service_has_not_taken_them(self):
-        d = driver(spec("warm", speed=1.0), spec("cold", speed=1.0))
+        d = Steerable(spec("warm", speed=1.0), spec("cold", speed=1.0))
         warm(d, "warm")
         put(d, "warm", seconds=1e4)
         d.submit(seconds=10.0)
@@ -493,7 +508,7 @@ class TestOverdue:
         assert outcomes(d)[f"{task}.1"] == "lost" and d.place() == {task: "b"}
 
     def test_for_ever_if_nothing_was_seen_at_all_or_it_must_not_run_twice(self):
-        d = driver(spec("a"))
+        d = Steerable(spec("a"))
         d.put()
         d.tick(1e6)
         assert d.late == []

@@ -19,9 +19,6 @@ from parsl.executors.globus_compute_multi.compute.dispatcher import (
 )
 from parsl.executors.globus_compute_multi.compute.governor import Governor
 from parsl.executors.globus_compute_multi.compute.matching import Matcher
-from parsl.executors.globus_compute_multi.compute.result_stream import (
-    connection_parameters,
-)
 from parsl.executors.globus_compute_multi.errors import (
     PolicyFailed,
     SchedulerCrashed,
@@ -60,6 +57,13 @@ class NoDispatcher:
         return False
 
 
+class NoFetcher:
+    """Is never asked for results: none of these tests loses one."""
+
+    def fetch(self, tasks):
+        raise AssertionError("asked for results")
+
+
 @pytest.fixture
 def make_owner(tmp_path):
     def make(scheduler):
@@ -68,7 +72,7 @@ def make_owner(tmp_path):
                       governor=Governor(None, 1.0), resolver=resolver, run_log=log, endpoint_ids={"a": "id"}, ran_on=lambda node, endpoint: None)
         log.start()
         resolver.start()
-        owner.start(NoDispatcher(), None)
+        owner.start(NoDispatcher(), None, NoFetcher())
         ends.append((owner, resolver, log))
         return owner
 
@@ -135,7 +139,7 @@ def with_policy(tmp_path):
                       ran_on=lambda node, endpoint: None)
         log.start()
         resolver.start()
-        owner.start(Ready(), None)
+        owner.start(Ready(), None, NoFetcher())
         ends.append((owner, resolver, log))
         return owner
 
@@ -187,10 +191,3 @@ def test_back_off_grows_with_jitter_and_respects_the_services_wish():
     assert backoff.next(at_least=1000.0) == 1000.0
     backoff.reset()
     assert backoff.next() <= 0.5
-
-
-def test_the_brokers_port_can_be_replaced_and_connecting_has_an_end():
-    parameters = connection_parameters("amqps://user:secret@host:5671/vhost", 443)
-    assert (parameters.host, parameters.port) == ("host", 443)
-    assert parameters.socket_timeout and parameters.stack_timeout
-    assert connection_parameters("amqps://user:secret@host:5671/vhost", None).port == 5671

@@ -31,6 +31,7 @@ def reader():
     *(({"priority": value}, "priority", "finite number") for value in (float("nan"), float("inf"), "high", None, True, 10 ** 400)),
     *(({"estimated_seconds": value}, "estimated_seconds", "at least 0")
       for value in (float("nan"), float("inf"), -0.1, "3", None, False, 10 ** 400)),
+    *(({"redispatch": value}, "redispatch", "True or False") for value in (None, 0, 1, "no", 1.0)),
     ({"estimated_seconds": 1.1e10}, "estimated_seconds", r"at most 1e\+10"),
     *(({"endpoints": value}, "endpoints", r"\['anvil', 'delta'\]")
       for value in ([], (), "", "Delta", ["delta", "gamma"], ["delta", 3], [["delta"]], 3, None, {"delta": 1})),
@@ -104,3 +105,9 @@ def test_keys_of_other_executors_are_ignored_and_said_so_once(caplog):
     assert sorted(record.getMessage() for record in caplog.records) == [
         "Executor mine ignores the key 'cpus' of resource specifications",
         "Executor mine ignores the key 'memory' of resource specifications"]
+
+
+@pytest.mark.parametrize("specification, redispatch", [
+    ({}, None), ({"cores": 2}, None), ({"redispatch": True}, True), ({"redispatch": False}, False)])
+def test_whether_a_task_may_be_started_twice_is_the_executors_affair_if_it_does_not_say(reader, specification, redispatch):
+    assert reader.read(specification).redispatch is redispatch

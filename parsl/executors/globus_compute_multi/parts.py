@@ -1,0 +1,110 @@
+"""The threads of an executor that runs."""
+from __future__ import annotations
+
+import logging
+import threading
+import time
+import uuid
+from pathlib import Path
+from typing import Any, Callable, Dict, Optional
+
+from globus_compute_sdk import Client
+
+from parsl.executors.globus_compute_multi.compute.dispatcher import Dispatcher
+from parsl.executors.globus_compute_multi.compute.governor import Governor
+from parsl.executors.globus_compute_multi.compute.matching import Matcher
+from parsl.executors.globus_compute_multi.compute.result_fetcher import ResultFetcher
+from parsl.executors.globus_compute_multi.compute.result_stream import ResultStream
+from parsl.executors.globus_compute_multi.compute.status_poller import StatusPoller
+from parsl.executors.globus_compute_multi.messages import OwnerMessage
+from parsl.executors.globus_compute_multi.observe.runlog import RunLog
+from parsl.executors.globus_compute_multi.owner import Owner
+from parsl.executors.globus_compute_multi.resolver import Resolver
+from parsl.executors.globus_compute_multi.scheduling.scheduler import Scheduler
+from parsl.monitoring.types import TaggedMonitoringMessage
+
+logger = logging.getLogger(__name__)
+
+#: Seconds that are waited for the scheduler to end, and then for all others together.
+_PATIENCE = 3.0
+
+#: Seconds that are waited for a callback of the user's.
+_CALLBACK_PATIENCE = 5.0
+
+
+class Parts:
+    """Makes the threads, ties them together, starts and stops them.
+
+    Parameters
+    ----------
+    label : str
+        Of the executor, for messages.
+    client : globus_compute_sdk.Client
+    governor : Governor
+    runner_id : str
+        Function ID of the runner.
+    scheduler : Scheduler
+    endpoint_ids : dict
+        Endpoint IDs by name.
+    log_path : Path
+        Where the run log is written.
+    amqp_port : int or None
+        Port of the broker, instead of the one that the service names.
+    monitor : callable or None
+        Takes the monitoring messages that come with results.
+    ran_on : callable
+        ``ran_on(node, endpoint)``: told before a task's future is completed.
+
+    Raises
+    ------
+    OSError
+        If the run log cannot be written.
+    """
+
+    def __init__(self, *, label: str, client: Client, governor: Governor, runner_id: str, scheduler: Scheduler, endpoint_ids: Dict[str, str],
+                 log_path: Path, amqp_port: Optional[int], monitor: Optional[Callable[[TaggedMonitoringMessage], None]],
+                 ran_on: Callable[[int, str], None]) -> None:
+        session = uuid.uuid4().hex
+        self._label = label
+        self._governor = governor
+        self._stopping = threading.Event()
+        self._run_log = RunLog(log_path)
+        self._resolver = Resolver(monitor)
+        self.owner = Owner(scheduler=scheduler, matcher=Matcher(session), governor=governor, resolver=self._resolver, run_log=self._run_log,
+                           endpoint_ids=endpoint_ids, ran_on=ran_on)
+        common: Dict[str, Any] = dict(client=client, governor=governor, post=self.owner.post, stopping=self._stopping)
+        self.stream = ResultStream(amqp_port=amqp_port, **common)
+        self.dispatcher = Dispatcher(runner_id=runner_id, session=session, on_task_group=self.stream.consume, **common)
+        self._poller = StatusPoller(endpoint_ids=endpoint_ids, **common)
+        self.fetcher = ResultFetcher(**common)
+
+    def start(self, **header: Any) -> None:
+        """Start the threads; ``header`` is the first line of the run log."""
+        self._run_log.start(**header)
+        self._resolver.start()
+        self.stream.start()
+        self.dispatcher.start()
+        self._poller.start()
+        self.fetcher.start()
+        self.owner.start(self.dispatcher, self._poller, self.fetcher)
+
+    def post(self, message: OwnerMessage) -> None:
+        """Tell the owner of the scheduler, from any thread."""
+        self.owner.post(message)
+
+    def stop(self) -> None:
+        """Fail the tasks that are not finished, stop all threads and close the connections, in ten seconds or so whatever hangs."""
+        self._stopping.set()
+        self._governor.wake()
+        self.dispatcher.stop()
+        self._poller.stop()
+        self.fetcher.stop()
+        self.stream.stop()
+        ended = {"scheduler": self.owner.shut_down(_PATIENCE), "resolver": self._resolver.join(_CALLBACK_PATIENCE)}
+        deadline = time.monotonic() + _PATIENCE
+        for part, join in (("status poller", self._poller.join), ("result stream", self.stream.join), ("result fetcher", self.fetcher.join),
+                           ("dispatcher", self.dispatcher.join), ("run log", self._run_log.stop)):
+            ended[part] = join(max(0.1, deadline - time.monotonic()))
+        late = [part for part, done in ended.items() if not done]
+        if late:
+            logger.warning("Executor %s shut down; still busy, and left alone: %s", self._label, ", ".join(late))
