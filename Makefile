@@ -8,7 +8,7 @@ NEW_TESTS := $(FORK)/parsl/tests/test_globus_compute_multi
 TEST_CONFIG := $(ROOT)/test_configs/globus_compute_multi.py
 
 REQUIREMENTS := requirements.txt localhost-requirements.txt demo-requirements.txt test-requirements.txt docs-requirements.txt
-SOURCES := setup.py $(wildcard parsl tools test_configs demo benchmarks docs)
+SOURCES := setup.py $(wildcard parsl tools test_configs demo benchmarks chaos docs)
 TYPED := $(wildcard tools test_configs demo benchmarks docs)
 
 # All of Parsl's suite but what needs the internet. Root may write anywhere, so tests of permissions cannot pass for it; test-parsl-user runs them.
@@ -64,6 +64,18 @@ bench-localhost: fork agents rabbitmq ## times a few workloads on three endpoint
 bench-scheduling: fork ## simulates workflows on the scheduler's core, beside other schedulers, and says what must be reached
 	@$(BIN)/python benchmarks/scheduling.py $(ARGS)
 
+.PHONY: chaos-venv
+chaos-venv: ## the virtual environment of the proxy that disturbs the network, .venv-chaos
+	@$(PYTHON) tools/make_venv.py .venv-chaos chaos-requirements.txt
+
+.PHONY: chaos
+chaos: fork agents rabbitmq chaos-venv ## runs of a workflow with faults at random, beside three GlobusComputeExecutors; ARGS="--runs 20 --rival"
+	@$(BIN)/python -m chaos $(ARGS)
+
+.PHONY: soak
+soak: fork ## 100,000 tasks and 50 losses of endpoints: do memory, threads and files stay as they are? ARGS=--agents: with real endpoints
+	@$(BIN)/python benchmarks/soak.py $(ARGS)
+
 .PHONY: docs
 docs: fork ## the documentation, docs/_build/html/index.html
 	$(BIN)/python -m sphinx -E -W --keep-going -q -d docs/_build/doctrees docs docs/_build/html
@@ -78,6 +90,7 @@ lint: fork ## flake8, isort and mypy, set as upstream has them
 	$(BIN)/isort --check --quiet $(SOURCES)
 	cd $(FORK) && $(BIN)/mypy --config-file $(ROOT)/mypy.ini --cache-dir $(ROOT)/.mypy_cache \
 	    -p parsl.executors.globus_compute_multi -p parsl.tests.test_globus_compute_multi
+	$(BIN)/mypy --config-file mypy.ini --cache-dir .mypy_cache/chaos -p chaos
 	for folder in $(TYPED); do \
 	    (cd $$folder && $(BIN)/mypy --config-file $(ROOT)/mypy.ini --cache-dir $(ROOT)/.mypy_cache/$$folder .) || exit 1; \
 	done
@@ -92,7 +105,7 @@ test-unit: fork ## tests that start no service
 	$(PYTEST) --config=local $(NEW_TESTS)/unit
 
 # Some tests restart the broker, or look at its processes: always a private one.
-test-integration test-parsl test-parsl-user test-parsl-engine test-release: export RABBITMQ_URL =
+test-integration test-chaos test-parsl test-parsl-user test-parsl-engine test-release: export RABBITMQ_URL =
 
 .PHONY: test-integration
 test-integration: fork agents rabbitmq ## tests with real endpoint agents and a real RabbitMQ on localhost
@@ -100,6 +113,16 @@ test-integration: fork agents rabbitmq ## tests with real endpoint agents and a 
 	$(PYTEST) $(ROOT)/demo/tests/integration
 	$(PYTEST) $(ROOT)/docs/tests/integration
 	$(PYTEST) --config=local $(NEW_TESTS)/integration/test_*.py
+
+.PHONY: test-chaos
+test-chaos: fork agents rabbitmq chaos-venv ## a short run with faults at random, which are the same every time
+	PYTHONPATH=$(ROOT) $(PYTEST) $(ROOT)/chaos/tests/test_*.py $(ROOT)/chaos/tests/integration/test_*.py
+
+.PHONY: audit
+audit: ## bandit on what is written here, and pip-audit on what the executor needs (as far as the package index has advisories)
+	@$(PYTHON) tools/make_venv.py .venv-audit audit-requirements.txt
+	.venv-audit/bin/bandit -q -c bandit.yaml -r $(SOURCES)
+	.venv-audit/bin/pip-audit -r requirements.txt
 
 # What each run of Parsl's suite on the executor has in common.
 PARSL_TESTS = $(FORK)/parsl/tests
@@ -148,6 +171,7 @@ test: ## lint and all tests, stopping at the first group that fails; of Parsl's 
 	@$(MAKE) --no-print-directory test-unit
 	@$(MAKE) --no-print-directory test-upstream
 	@$(MAKE) --no-print-directory test-integration
+	@$(MAKE) --no-print-directory test-chaos
 	@$(MAKE) --no-print-directory test-parsl
 	@$(MAKE) --no-print-directory test-parsl-user
 	@$(MAKE) --no-print-directory test-release
@@ -162,5 +186,5 @@ upstream-pr: venv ## branches for Parsl, on the clone named by PARSL=<folder>; t
 
 .PHONY: clean
 clean: ## remove all that these targets made in this folder
-	rm -rf .venv .venv-agents .venv-release .fork .scratch build dist *.egg-info docs/_build docs/stubs
+	rm -rf .venv .venv-agents .venv-release .venv-chaos .venv-audit .fork .scratch build dist *.egg-info docs/_build docs/stubs
 	find . \( -name __pycache__ -o -name .mypy_cache -o -name .pytest_cache -o -name .hypothesis \) -prune -exec rm -rf {} +

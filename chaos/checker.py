@@ -1,0 +1,150 @@
+"""What was wrong with a run: over what became of the futures, the run log, and the requests at the service."""
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from parsl.executors.globus_compute_multi.observe.replay import (
+    InconsistentLog,
+    read_log,
+    replay,
+)
+
+#: The service's limits (documentation of the hosted service, "Limits").
+MOST_REQUESTS = 20
+MOST_BYTES = 10_000_000
+
+#: Seconds that shutdown may take, whatever the state.
+SHUTDOWN_SECONDS = 10.0
+
+
+@dataclass
+class Verdict:
+    """What was found in a run log.
+
+    Attributes
+    ----------
+    violations : list of str
+        Each names the line or the task.
+    failovers : int
+        Attempts that were given up because their endpoint, or their result, was lost.
+    duplicates : int
+        Results of attempts that had ended, dropped.
+    """
+
+    violations: list[str] = field(default_factory=list)
+    failovers: int = 0
+    duplicates: int = 0
+
+
+def check_log(lines: Iterable[dict[str, Any]], tasks: int | None) -> Verdict:
+    """Check the invariants that a run log can show.
+
+    Parameters
+    ----------
+    lines : iterable of dict
+        As :func:`parsl.executors.globus_compute_multi.observe.replay.read_log` gives them.
+    tasks : int or None
+        How many tasks must be in it; None if that is not known (a task whose input failed is never submitted).
+    """
+    verdict = Verdict()
+    try:
+        kept = list(lines)
+        state = replay(kept)
+    except InconsistentLog as error:
+        verdict.violations.append(f"the log does not replay: {error}")
+        return verdict
+    verdict.duplicates = state.duplicates
+    verdict.failovers = sum(attempt.outcome == "lost" for attempt in state.attempts.values())
+    unfinished = sorted(task for task, status in state.tasks.items() if status not in ("done", "failed"))
+    if unfinished:
+        verdict.violations.append(f"tasks {_some(unfinished)} have no end in the log")
+    if tasks is not None and len(state.tasks) != tasks:
+        verdict.violations.append(f"the log has {len(state.tasks)} tasks, but {tasks} were submitted")
+    for endpoint in state.endpoints.values():
+        held = sorted(endpoint.running | endpoint.ahead)
+        if held:
+            verdict.violations.append(f"endpoint {endpoint.name} holds attempts {_some(held)} at the end of the log")
+    verdict.violations += _check_lines(kept)
+    return verdict
+
+
+def _check_lines(lines: Sequence[dict[str, Any]]) -> list[str]:
+    """What the replay does not look at: core requirements, sizes, and that a task ends once."""
+    wrong = []
+    cores = {(item["endpoint"], number): threads["cores"] for item in lines[0]["endpoints"] for number, threads in enumerate(item["threads"])}
+    needs: dict[int, int] = {}
+    ended: set[int] = set()
+    for line in lines:
+        if line["kind"] == "task":
+            needs.setdefault(line["task"], line.get("cores", 1))
+            if line["state"] in ("done", "failed"):
+                if line["task"] in ended:
+                    wrong.append(f"task {line['task']} ends twice in the log")
+                ended.add(line["task"])
+        elif line["kind"] == "attempt" and "thread_class" in line:
+            has = cores[line["endpoint"], line["thread_class"]]
+            if has < needs[line["task"]]:
+                wrong.append(f"task {line['task']} needs {needs[line['task']]} cores, and went to a thread of {line['endpoint']} with {has}")
+        elif line["kind"] == "dispatch" and line.get("bytes", 0) > MOST_BYTES:
+            wrong.append(f"dispatch {line['dispatch']} has {line['bytes']:,} bytes, more than {MOST_BYTES:,}")
+    return wrong
+
+
+def check_log_file(path: Path, tasks: int | None) -> Verdict:
+    """The same of a file."""
+    if not path.exists():
+        return Verdict([f"there is no run log {path.name}"])
+    try:
+        return check_log(list(read_log(path)), tasks)
+    except InconsistentLog as error:
+        return Verdict([str(error)])
+
+
+def check_requests(busiest: int, refused: int, largest: int) -> list[str]:
+    """Whether the limits of the service were kept, as it saw it.
+
+    Parameters
+    ----------
+    busiest : int
+        Most requests in any 10 s.
+    refused : int
+        Requests answered with 429.
+    largest : int
+        Bytes of the largest submission.
+    """
+    wrong = []
+    if busiest > MOST_REQUESTS:
+        wrong.append(f"{busiest} requests in 10 s, more than {MOST_REQUESTS}")
+    if refused:
+        wrong.append(f"{refused} requests were refused as too many")
+    if largest > MOST_BYTES:
+        wrong.append(f"a submission of {largest:,} bytes, more than {MOST_BYTES:,}")
+    return wrong
+
+
+def check_shutdown(shutdown: dict[str, Any] | None) -> list[str]:
+    """Whether clean-up ended, soon enough, and left nothing.
+
+    Parameters
+    ----------
+    shutdown : dict or None
+        As :mod:`chaos.client` says it; None if it never did.
+    """
+    if shutdown is None:
+        return ["the clean-up did not end"]
+    wrong = []
+    if shutdown["seconds"] > SHUTDOWN_SECONDS:
+        wrong.append(f"the clean-up took {shutdown['seconds']:.1f} s, more than {SHUTDOWN_SECONDS:.0f}")
+    if shutdown["threads"]:
+        wrong.append(f"threads left: {', '.join(shutdown['threads'])}")
+    for what in ("sockets", "processes"):
+        if shutdown[what]:
+            wrong.append(f"{shutdown[what]} {what} left")
+    return wrong
+
+
+def _some(items: Sequence[object]) -> str:
+    return ", ".join(map(str, items[:10])) + (f" and {len(items) - 10} more" if len(items) > 10 else "")

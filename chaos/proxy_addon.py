@@ -1,0 +1,120 @@
+"""Addon of mitmproxy: makes TCP connections slow, thin, silent or broken, as it is told over a Unix socket.
+
+Runs inside ``mitmdump``, in an environment of its own; it must not import anything of this repository. The environment variable
+``CHAOS_CONTROL`` is the path of the socket; each line there is a JSON object, answered by one with the number of ``connections``:
+
+``{"port": …, "set": {"latency": s, "bytes_per_second": n, "stalled": bool, "refused": bool}}``
+    how the connections that come in at this port are treated from now on; what is not named stays;
+``{"port": …, "do": "reset"}``
+    ends those there are with a TCP reset, in both directions;
+``{"port": …, "do": "half_open"}``
+    those there are stay open, and no byte passes any more, nor, after the first that did not, their end; new ones work.
+"""
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import socket
+import struct
+from typing import Any
+
+from mitmproxy import ctx  # type: ignore[import-not-found]
+
+
+class Link:
+    """How the connections through one port are treated."""
+
+    def __init__(self) -> None:
+        self.latency = 0.0
+        self.bytes_per_second = 0.0
+        self.refused = False
+        self.passing = asyncio.Event()
+        self.passing.set()
+        self.flows: set[str] = set()
+        self.dead: set[str] = set()
+
+    def set(self, latency: float | None = None, bytes_per_second: float | None = None, stalled: bool | None = None,
+            refused: bool | None = None) -> None:
+        """Change what is given; 0: no latency, no limit."""
+        self.latency = self.latency if latency is None else latency
+        self.bytes_per_second = self.bytes_per_second if bytes_per_second is None else bytes_per_second
+        self.refused = self.refused if refused is None else refused
+        if stalled is not None:
+            (self.passing.clear if stalled else self.passing.set)()
+
+    async def pass_on(self, flow_id: str, size: int) -> None:
+        """Return when so many bytes of a connection may go on; for a dead one, never."""
+        await self.passing.wait()
+        if self.latency or self.bytes_per_second:
+            await asyncio.sleep(self.latency + (size / self.bytes_per_second if self.bytes_per_second else 0.0))
+        if flow_id in self.dead:
+            await asyncio.Event().wait()
+
+
+class Faults:
+    """The addon."""
+
+    def __init__(self) -> None:
+        self.links: dict[int, Link] = {}
+
+    async def running(self) -> None:
+        """Listen for commands: mitmproxy calls this when its ports are open."""
+        self.server = await asyncio.start_unix_server(self.serve, os.environ["CHAOS_CONTROL"])
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Carry out commands, one a line."""
+        while line := await reader.readline():
+            command = json.loads(line)
+            link = self.link(command["port"])
+            count = len(link.flows - link.dead)
+            if "set" in command:
+                link.set(**command["set"])
+            elif command["do"] == "half_open":
+                link.dead |= link.flows
+            elif command["do"] == "reset":
+                self.reset(command["port"])
+            else:
+                raise ValueError(f"unknown command {command!r}")
+            writer.write(json.dumps({"connections": count}).encode() + b"\n")
+            await writer.drain()
+        writer.close()
+
+    def link(self, port: int) -> Link:
+        """The link that begins at a port."""
+        return self.links.setdefault(port, Link())
+
+    def reset(self, port: int) -> None:
+        """End all connections of a port with RST."""
+        for handler in list(ctx.master.addons.get("proxyserver").connections.values()):
+            if handler.client.sockname[1] == port:
+                for io in handler.transports.values():
+                    # closed without lingering, the kernel sends RST
+                    io.writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                    io.writer.transport.abort()
+
+    # What mitmproxy calls
+
+    def client_connected(self, client: Any) -> None:
+        """A connection comes in."""
+        if self.link(client.sockname[1]).refused:
+            client.error = "refused on demand"
+
+    def tcp_start(self, flow: Any) -> None:
+        """A connection is there."""
+        self.link(flow.client_conn.sockname[1]).flows.add(flow.id)
+
+    async def tcp_message(self, flow: Any) -> None:
+        """Bytes have come, and wait for this to return; what comes after them on the same connection waits, too."""
+        message = flow.messages[-1]
+        flow.messages[:] = [message]  # else all that ever passed is kept
+        await self.link(flow.client_conn.sockname[1]).pass_on(flow.id, len(message.content))
+
+    def tcp_end(self, flow: Any) -> None:
+        """A connection has ended."""
+        self.link(flow.client_conn.sockname[1]).flows.discard(flow.id)
+
+    tcp_error = tcp_end
+
+
+addons = [Faults()]
