@@ -105,7 +105,8 @@ class Failover:
         held = [attempt for attempt in child.held() if attempt.accepted is not None]
         self._ledger.lose([attempt for attempt in held if attempt.accepted < before], why, blamed=False)
         for attempt in held:
-            attempt.suspect = attempt.suspect or attempt.accepted == before  # the same request: perhaps the old process took it, perhaps the new one
+            # the same request: perhaps the old process took it, perhaps the new one
+            attempt.suspect = attempt.suspect or attempt.accepted == before
 
     def rejected(self, attempts: List[Attempt], event: DispatchRejected) -> None:
         """The service has not taken a dispatch of these attempts."""
