@@ -101,19 +101,22 @@ class Runner:
 
     def __init__(self) -> None:
         self.failures: list[str] = []
+        self.submitted = 0
         self._open: deque[Future[Any]] = deque()
 
     def run(self, count: int, each: Callable[[], None]) -> None:
-        """Run ``count`` tasks to their end, and call ``each`` after each submission."""
+        """Run ``count`` tasks to their end, and call ``each`` after each submission, and before each result is waited for."""
         for number in range(count):
             self._open.append(nothing(self._open[-1] if number % 10 == 9 else None))
+            self.submitted += 1
             each()
             while len(self._open) >= WINDOW:
-                self._finish_first()
+                self._finish_first(each)
         while self._open:
-            self._finish_first()
+            self._finish_first(each)
 
-    def _finish_first(self) -> None:
+    def _finish_first(self, each: Callable[[], None]) -> None:
+        each()
         error = self._open.popleft().exception(PATIENCE)
         if error is not None:
             self.failures.append(f"{type(error).__name__}: {error}")
@@ -123,12 +126,11 @@ def soak(tasks: int, losses: int, lose: Callable[[], bool], trace: bool) -> int:
     """Run so many tasks with so many losses, print what is used meanwhile, and give the exit status."""
     runner, marks, started = Runner(), [use(0)], time.monotonic()
     print(marks[0], flush=True)
-    submitted = lost = 0
+    lost = 0
 
     def lose_in_time() -> None:
-        nonlocal submitted, lost
-        submitted += 1
-        if lost < losses and submitted >= (lost + 1) * tasks / (losses + 1):
+        nonlocal lost
+        if lost < losses and runner.submitted >= (lost + 1) * tasks / (losses + 1):
             lost += lose()
 
     for tenth in range(10):

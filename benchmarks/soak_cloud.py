@@ -40,6 +40,9 @@ STEP = 0.02
 #: Seconds for which an endpoint that dies is away, every other time. Else it is back at once, and only its tasks are gone.
 DOWN_SECONDS = 15.0
 
+#: Seconds that are waited for an endpoint to hold something.
+PATIENCE_SECONDS = 1.0
+
 _NOBODY = uuid.UUID(int=0)
 _NO_ATTEMPT = encode_arguments("nobody", "0.0", b"")[0]
 
@@ -118,13 +121,16 @@ class Cloud:
         thread.join()
 
     def lose(self) -> bool:
-        """Let an endpoint die with all that it holds, if one is up that holds something; the others have their turns before it again."""
-        with self._lock:
-            for endpoint in itertools.islice(self._turns, len(self.endpoints)):
-                if endpoint.up() and endpoint.held:
-                    endpoint.die(DOWN_SECONDS * (self.lost % 2))
-                    self.lost += 1
-                    return True
+        """Let an endpoint die with all that it holds, as soon as one holds something; the others have their turns before it again."""
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while time.monotonic() < deadline:
+            with self._lock:
+                for endpoint in itertools.islice(self._turns, len(self.endpoints)):
+                    if endpoint.up() and endpoint.held:
+                        endpoint.die(DOWN_SECONDS * (self.lost % 2))
+                        self.lost += 1
+                        return True
+            time.sleep(0.001)
         return False
 
     def submit(self, endpoint_id: str, tasks: Sequence[tuple[str, str, int]]) -> list[str]:

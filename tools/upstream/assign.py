@@ -41,7 +41,9 @@ def assign(files: Mapping[str, str], commits: Sequence[Commit]) -> list[dict[str
                 raise ForkError(f"There is no {rule}, which the commit \"{commit.summary}\" should bring: change tools/upstream/plan.py.")
             for path in matching:
                 for needed in _closure(path, imports):
-                    place.setdefault(needed, number)
+                    # a test that another one uses comes with its like
+                    if not any(_matches(needed, test) for earlier in commits[:number] for test in earlier.tests):
+                        place.setdefault(needed, number)
     for number, commit in enumerate(commits):
         for rule in commit.tests:
             for path in files:
