@@ -182,7 +182,7 @@ class Local(GlobusComputeMultiExecutor):
     def __init__(self, harness, label="multi"):
         client = Client(authorizer=AccessTokenAuthorizer("token"), do_version_check=False, local_compute_services=True)
         super().__init__(["11111111-1111-1111-1111-111111111111"], client=client, label=label)
-        self._owner = harness.owner
+        self._parts = harness.owner  # of which only post() is used
 
     def start(self):
         self._state = "running"
