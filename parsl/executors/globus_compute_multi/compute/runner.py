@@ -135,8 +135,9 @@ def globus_compute_multi_runner(attempt: str, packed: str, limit: int) -> dict:
         failure: BaseException = raised
         # What is no Exception would take the endpoint's worker down with it, and on the client's side whatever thread looks at the result.
         if not isinstance(raised, Exception):
-            exits = isinstance(raised, SystemExit)
-            what = "called sys.exit(%r)" % (raised.code,) if exits else "raised what is no Exception: %s" % describe(raised)
+            what = "raised what is no Exception: %s" % describe(raised)
+            if isinstance(raised, SystemExit):
+                what = "called sys.exit(%r)" % (raised.code,)
             failure = RuntimeError("the app " + what).with_traceback(raised.__traceback__)
         value = RemoteExceptionWrapper(type(failure), failure, failure.__traceback__)
         envelope["outcome"] = "raised"

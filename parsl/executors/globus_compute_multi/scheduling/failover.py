@@ -102,8 +102,8 @@ class Failover:
 
     def restarted(self, child: Child, before: float, why: str) -> None:
         """Lose what ``child`` took before it was started anew, at some time after ``before``."""
-        held = [attempt for attempt in child.held() if attempt.accepted is not None]
-        self._ledger.lose([attempt for attempt in held if attempt.accepted < before], why, blamed=False)
+        held = child.held()
+        self._ledger.lose([attempt for attempt in held if attempt.accepted is not None and attempt.accepted < before], why, blamed=False)
         for attempt in held:
             # the same request: perhaps the old process took it, perhaps the new one
             attempt.suspect = attempt.suspect or attempt.accepted == before
