@@ -112,7 +112,7 @@ test-integration: fork agents rabbitmq ## tests with real endpoint agents and a 
 	$(PYTEST) $(ROOT)/test_configs/tests/integration
 	$(PYTEST) $(ROOT)/demo/tests/integration
 	$(PYTEST) $(ROOT)/docs/tests/integration
-	$(PYTEST) --config=local $(NEW_TESTS)/integration/test_*.py
+	$(PYTEST) -p own_directory -n 2 --dist loadfile --config=local $(NEW_TESTS)/integration/test_*.py
 
 .PHONY: test-chaos
 test-chaos: fork agents rabbitmq chaos-venv ## a short run with faults at random, which are the same every time

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import json
 import os
-from pathlib import Path
 
 import pytest
 
+import own_directory
 from globus_compute_multi import THREADS, start_endpoints
 from local_globus_compute import LocalGlobusCompute
 from local_globus_compute.client import LocalClient
@@ -36,11 +36,8 @@ def pytest_configure(config: pytest.Config) -> None:
     pytest.UsageError
         Without ``-n``.
     """
-    worker = os.environ.get("PYTEST_XDIST_WORKER")
-    if worker is not None:
-        directory = Path(worker).absolute()
-        directory.mkdir(exist_ok=True)
-        os.chdir(directory)
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        own_directory.pytest_configure(config)
     elif not config.getoption("numprocesses", None):
         raise pytest.UsageError("shared_endpoints is for pytest -n; to run the tests in one process, use --config=globus_compute_multi.py")
     elif not config.getoption("collectonly"):

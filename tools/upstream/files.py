@@ -23,6 +23,7 @@ PLACES = {
 NOT_SENT = (
     "test_configs/local_globus_compute/py.typed",  # Parsl has one for the whole package
     "test_configs/shared_endpoints.py",  # for pytest-xdist, which Parsl does not use
+    "test_configs/own_directory.py",
 )
 
 IGNORED = {"__pycache__", ".mypy_cache", ".pytest_cache", ".hypothesis"}
