@@ -36,11 +36,17 @@ class EndpointState:
     classes: List[ClassState]
     online: bool = True
     paused_until: Optional[float] = None
+    probing: bool = False
     children: List[str] = field(default_factory=list)
     versions: Dict[Optional[str], Dict[str, str]] = field(default_factory=dict)  # of Python and packages, by child
     done: int = 0
     failed: int = 0
     busy_seconds: float = 0.0
+
+    @property
+    def available(self) -> bool:
+        """Whether it may be given tasks."""
+        return self.online and self.paused_until is None
 
     @property
     def threads(self) -> int:
@@ -164,8 +170,11 @@ class RunState:
         endpoint = self.endpoints[line["endpoint"]]
         if line["state"] in ("online", "offline"):
             endpoint.online = line["state"] == "online"
-        elif line["state"] in ("paused", "resumed"):
+        elif line["state"] in ("paused", "resumed", "recovered"):
             endpoint.paused_until = line["t"] + line["seconds"] if line["state"] == "paused" else None
+            endpoint.probing = endpoint.probing and line["state"] != "recovered"
+        elif line["state"] == "probing":
+            endpoint.probing = True
         elif line["state"] == "child":
             endpoint.children.append(line["child"])
         elif line["state"] == "versions":

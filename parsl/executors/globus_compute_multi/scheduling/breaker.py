@@ -1,12 +1,10 @@
-"""Tells an endpoint that fails from tasks that fail: an endpoint is to blame when the same apps run well elsewhere."""
+"""Tells an endpoint where apps fail from apps that fail: an endpoint is to blame when the same app runs well elsewhere."""
 from __future__ import annotations
 
 from typing import Dict
 
-#: So many failures outside the app, one after the other on an endpoint, are its own if the app has just run elsewhere.
-FAILURES = 3
-
-#: So many of the app's own are, if the app has run elsewhere as often since it last failed there: a package is missing, say.
+#: So many failures of an app, one after the other on an endpoint, are the endpoint's own if the app has run elsewhere as often in a row: a
+#: package is missing there, say.
 APP_FAILURES = 5
 
 
@@ -21,18 +19,9 @@ class Breaker:
         streaks = self._streaks.setdefault(app, {})
         streaks[endpoint] = max(0, streaks.get(endpoint, 0)) + 1
 
-    def failed(self, app: str, endpoint: str, in_app: bool) -> bool:
-        """Note that one has failed, in the app itself or outside it; whether the endpoint is to be left alone for that.
-
-        It is if the app runs on another endpoint, and fails on no other.
-        """
+    def failed(self, app: str, endpoint: str) -> bool:
+        """Note that one has failed, in the app; whether the endpoint is to be left alone for that."""
         streaks = self._streaks.setdefault(app, {})
         streaks[endpoint] = min(0, streaks.get(endpoint, 0)) - 1
-        needed = APP_FAILURES if in_app else FAILURES
         others = [streak for other, streak in streaks.items() if other != endpoint]
-        return -streaks[endpoint] >= needed and min(others, default=0) >= 0 and max(others, default=0) >= (needed if in_app else 1)
-
-    def forget(self, endpoint: str) -> None:
-        """Judge ``endpoint`` anew."""
-        for streaks in self._streaks.values():
-            streaks.pop(endpoint, None)
+        return -streaks[endpoint] >= APP_FAILURES and max(others, default=0) >= APP_FAILURES

@@ -37,6 +37,9 @@ PATIENCE = 1.5
 #: A task of an app that was never seen may take so many times longer than tasks do on average, before it is treated so.
 UNSEEN = 10.0
 
+#: So many failures outside the app, one after the other on an endpoint, and others are tried first.
+FAILURES = 3
+
 #: A child that was started anew refuses for a while (its predecessor's lock is believed for three heartbeats, 90 s by default). Only an endpoint
 #: that refuses more often than this, at growing distances, costs the tasks it is tried with an attempt if they can go nowhere else.
 REFUSALS = 8
@@ -51,6 +54,7 @@ _TELL_AFTER = 60.0
 _SUSPECT_SECONDS = 5.0
 
 _CHECK_EVERY = 1.0
+_MOST_DOUBLINGS = 10
 
 
 class Failover:
@@ -100,13 +104,26 @@ class Failover:
             self._lose_all(child, why, blamed=True)
         self._be_careful(endpoint)
 
-    def restarted(self, child: Child, before: float, why: str) -> None:
-        """Lose what ``child`` took before it was started anew, at some time after ``before``."""
-        held = child.held()
-        self._ledger.lose([attempt for attempt in held if attempt.accepted is not None and attempt.accepted < before], why, blamed=False)
-        for attempt in held:
-            # the same request: perhaps the old process took it, perhaps the new one
-            attempt.suspect = attempt.suspect or attempt.accepted == before
+    def restarted(self, child: Child, seen: float, by: Attempt) -> None:
+        """Lose what went with the process before, which was last seen alive at ``seen``: what it had been given by then, it had taken.
+
+        A result of ``by`` has told so.
+        """
+        lost = [attempt for attempt in child.held() if attempt is not by and attempt.accepted is not None and attempt.accepted <= seen]
+        self._ledger.lose(lost, "its child process was started anew", blamed=False)
+        self.suspect(child)
+
+    def suspect(self, child: Child) -> None:
+        """Have less patience with what ``child`` holds, which may have gone with the process before."""
+        for attempt in child.held():
+            attempt.suspect = True
+
+    def not_started(self, child: Child) -> None:
+        """The service says that a cold child is offline: what it was given long ago has gone with a process that began, and ended unseen."""
+        if self._silence is not None:
+            latest = self._ledger.now - self._patience_with_start(child)
+            held = [attempt for attempt in child.held() if attempt.accepted is not None and attempt.accepted < latest]
+            self.ask_for(held, "its child process has not started, or has ended unseen")
 
     def rejected(self, attempts: List[Attempt], event: DispatchRejected) -> None:
         """The service has not taken a dispatch of these attempts."""
@@ -131,24 +148,37 @@ class Failover:
 
     def finished(self, attempt: Attempt, event: ResultReceived) -> None:
         """End an attempt that has brought a result, and judge the endpoint by it."""
-        endpoint, app, blamed = attempt.threads.endpoint, attempt.task.app, True
-        spoken = event.outcome.is_final
+        endpoint, task, blamed, ran = attempt.threads.endpoint, attempt.task, True, True
         if event.outcome is Outcome.OK:
-            self._breaker.ran(app, endpoint.name)
+            self._breaker.ran(task.app, endpoint.name)
             self.recovered(endpoint)
-        elif event.child_id is None and event.outcome is Outcome.TASK_FAILED:
-            # the service says so in the child's stead, and of all that the child held
-            blamed = not (self._elsewhere(attempt) or endpoint.worked and endpoint.strikes <= REFUSALS)
-            self._cool(attempt.threads.child)
-            self.set_aside(endpoint, event.message)
-        elif self._breaker.failed(app, endpoint.name, in_app=spoken):
-            told = "" if spoken else f": {event.message}"  # what an app raised is the user's
-            self.set_aside(endpoint, f"tasks of {app} fail there and run elsewhere; the last one ended with {event.outcome.value}{told}")
-        elif spoken:
-            self.recovered(endpoint)
-        elif endpoint.probing:
-            self.set_aside(endpoint, event.message)
-        self._ledger.finish(attempt, event.outcome, event.message, event.payload, event.info, blamed)
+        elif event.outcome.is_final:
+            if self._breaker.failed(task.app, endpoint.name):
+                self.set_aside(endpoint, f"tasks of {task.app} fail there, and run elsewhere")  # what an app raised is the user's
+            else:
+                self.recovered(endpoint)
+        elif event.outcome is Outcome.TASK_FAILED and event.child_id is None:
+            # the service says so in the child's stead
+            task.refusals += 1
+            blamed = task.refusals > REFUSALS or not (self._elsewhere(attempt) or endpoint.worked and endpoint.strikes <= REFUSALS)
+            ran = attempt.threads.child.warm
+            self._refused(attempt, event.message)
+        else:
+            endpoint.failures += 1
+            others = any(other.available for other in self._pool if other is not endpoint)
+            if endpoint.probing or (endpoint.failures >= FAILURES and others):
+                self.set_aside(endpoint, f"{endpoint.failures} tasks in a row have failed there, the last one of {task.app}: {event.message}")
+        self._ledger.finish(attempt, event.outcome, event.message, event.payload, event.info, blamed, ran)
+
+    def _refused(self, attempt: Attempt, why: str) -> None:
+        child = attempt.threads.child
+        self._cool(child)
+        self.set_aside(child.endpoint, why)
+        # the others have gone the same way, or will
+        others = [other for other in child.held() if other is not attempt and other.accepted is not None]
+        if others:
+            self._restarts.asked(child, self._ledger.now)
+            self.ask_for(others, why)
 
     # what can only be guessed
 
@@ -161,60 +191,75 @@ class Failover:
             for endpoint in self._pool:
                 for child in endpoint.children:
                     if child.warm:
-                        self.ask_for(self._overdue(child, now))
+                        self.ask_for(self._overdue(child, now), f"no result for more than {self._silence:.0f} s beyond what it should have taken")
                     elif child.asked is not None:
                         self._check_start(child, now)
         self._tell_of_stranded(now)
 
-    def ask_for(self, attempts: List[Attempt]) -> None:
-        """Ask the service whether it has results of these attempts; those that it has not are lost."""
-        late = [attempt for attempt in attempts if not attempt.asked_about]
+    def ask_for(self, attempts: List[Attempt], why: str) -> None:
+        """Ask the service whether it has results of these attempts; those that it has not are lost, for that reason."""
+        late = [attempt for attempt in attempts if attempt.asked_about is None]
         if late:
             for attempt in late:
-                attempt.asked_about = True
+                attempt.asked_about = why
             self._act(QueryResults(tuple(attempt.id for attempt in late)))
 
     def checked(self, attempts: List[Attempt]) -> None:
-        """The service has no results of these attempts."""
-        children = {attempt.threads.child: None for attempt in attempts}
-        for child in children:
-            why = f"no result for {self._silence or 0:.0f} s beyond what the task was expected to take"
+        """The service has no results of these attempts. That is not held against the tasks: they may just take long."""
+        for child in {attempt.threads.child: None for attempt in attempts}:
             mine = [attempt for attempt in attempts if attempt.threads.child is child]
-            if all(attempt.asked_about for threads in child.classes for attempt in threads.running.values()):
-                mine = child.held()
+            why = str(mine[0].asked_about)
+            running = [attempt for threads in child.classes for attempt in threads.running.values()]
+            if self._is_silent(child) and all(attempt.asked_about is not None or attempt.task.shape.once for attempt in running):
+                mine = [attempt for attempt in child.held() if not attempt.task.shape.once]
                 self._cool(child)
+                if len(mine) < len(child.held()):
+                    self._restarts.asked(child, self._ledger.now)
                 self.set_aside(child.endpoint, "it has fallen silent")
-            # a task of which nothing is known may just take long: that must not use up its attempts
-            self._ledger.lose([attempt for attempt in mine if self._placement.is_known(attempt.task)], why, blamed=True)
-            self._ledger.lose([attempt for attempt in mine if not self._placement.is_known(attempt.task)], why, blamed=False)
+            self._ledger.lose(mine, why, blamed=False)
+
+    def _is_silent(self, child: Child) -> bool:
+        return self._silence is not None and (child.last_result is None or self._ledger.now - child.last_result > self._silence)
 
     def _overdue(self, child: Child, now: float) -> List[Attempt]:
-        """The attempts on a warm child that may be lost: all that it holds, if all are late and it has fallen silent."""
+        """The attempts on a warm child that may be lost: all that it runs, if all are late and it has fallen silent.
+
+        A task that must not run twice is waited for; and so are all while the child says that it has tasks to run.
+        """
         assert self._silence is not None
-        running = [attempt for threads in child.classes for attempt in threads.running.values()]
-        late, all_late = [], bool(running) and child.last_result is not None and now - child.last_result > self._silence
+        if child.busy_at is not None and now - child.busy_at < self._silence:
+            return []
+        late, all_late = [], self._is_silent(child)
+        running = [a for threads in child.classes for a in threads.running.values() if not a.task.shape.once]
         for attempt in running:
             known = self._placement.is_known(attempt.task)
-            if attempt.accepted is None or not (known or self._placement.anything_seen and not attempt.task.shape.once):
+            if attempt.accepted is None or not (known or self._placement.anything_seen):
                 all_late = False
                 continue
+            # each time that it was lost before, it is the likelier that the task takes long
             expected = self._placement.run_seconds(attempt.task, attempt.threads) * (1.0 if known else UNSEEN)
-            age = now - max(attempt.accepted, attempt.began)
+            age = (now - max(attempt.accepted, attempt.began)) / 2 ** min(attempt.task.tries - 1, _MOST_DOUBLINGS)
             if age > self._silence + OVERDUE * expected or (attempt.suspect and age > _SUSPECT_SECONDS + ALL_OVERDUE * expected):
                 late.append(attempt)
             all_late = all_late and age > self._silence + ALL_OVERDUE * expected
         return running if all_late else late
 
+    def _patience_with_start(self, child: Child) -> float:
+        """Seconds after which a cold child should have sent something."""
+        assert self._silence is not None
+        return self._silence + PATIENCE * ((child.endpoint.startup_seconds or 0.0) + self._restarts.shortest(child))
+
     def _check_start(self, child: Child, now: float) -> None:
         """Move the tasks of a child that should have begun to others that run."""
-        assert self._silence is not None and child.asked is not None
+        assert child.asked is not None
         accepted = min((attempt.accepted for attempt in child.held() if attempt.accepted is not None), default=None)
         if accepted is None:
             return
-        patience = self._silence + PATIENCE * ((child.endpoint.startup_seconds or 0.0) + self._restarts.shortest(child))
+        patience = self._patience_with_start(child)
         if now < max(child.asked, accepted) + patience:
             return
-        lost = [attempt for attempt in child.held() if not attempt.task.done and not attempt.task.shape.once and self._runs_elsewhere(attempt)]
+        lost = [attempt for attempt in child.held()
+                if attempt.task.done or (not attempt.task.shape.once and self._runs_elsewhere(attempt))]
         if lost:
             why = f"no first result within {patience:.0f} s"
             self._ledger.lose(lost, why, blamed=False)
@@ -241,30 +286,28 @@ class Failover:
     # endpoints
 
     def set_aside(self, endpoint: PooledEndpoint, why: str) -> None:
-        """Leave ``endpoint`` alone for a while, and then probe it; nothing if it is left alone already."""
+        """Leave ``endpoint`` alone for a while, if it is not already, and then probe it."""
+        told = endpoint.probing
+        endpoint.trouble = why
         if endpoint.paused_until is None or endpoint.paused_until <= self._ledger.now:
-            first = endpoint.strikes == 0
-            seconds = self._pause(endpoint, why, probe=True)
-            if first:
-                self._act(Report(f"Endpoint {endpoint.name} is left alone for {seconds:.1f} s, and then tried with one task: {why}"))
+            self._pause(endpoint, why)
+        self._be_careful(endpoint)
+        if not told:
+            self._act(Report(f"Endpoint {endpoint.name} is left alone for a while, and then tried with one task: {why}"))
 
     def recovered(self, endpoint: PooledEndpoint) -> None:
         """A task has run on ``endpoint``."""
-        endpoint.worked = True
+        endpoint.worked, endpoint.failures = True, 0
         if endpoint.strikes or endpoint.probing or endpoint.paused_until is not None:
-            self._ledger.log(kind="endpoint", endpoint=endpoint.name, state="resumed")
+            self._ledger.log(kind="endpoint", endpoint=endpoint.name, state="recovered")
             endpoint.ran_a_task()
-            self._breaker.forget(endpoint.name)
             self._pool.note_endpoint(endpoint, self._ledger.now)
 
-    def _pause(self, endpoint: PooledEndpoint, why: str, probe: bool = False) -> float:
+    def _pause(self, endpoint: PooledEndpoint, why: str) -> None:
         now = self._ledger.now
         seconds = endpoint.pause(now, self._random(), why)
         self._ledger.log(kind="endpoint", endpoint=endpoint.name, state="paused", seconds=seconds, reason=why)
-        if probe:
-            self._be_careful(endpoint)
         self._pool.note_endpoint(endpoint, now)
-        return seconds
 
     def _be_careful(self, endpoint: PooledEndpoint) -> None:
         if not endpoint.probing:

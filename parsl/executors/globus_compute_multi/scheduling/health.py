@@ -24,7 +24,8 @@ from parsl.executors.globus_compute_multi.scheduling.threads import Attempt, Chi
 #: A status of "offline" of a child is not believed while results came from it within this time, in seconds.
 DOUBT_CHILD_SECONDS = 10.0
 
-#: A child that holds tasks is asked about twice in a heartbeat, but not more often than this, in seconds; and not less if its tasks are late.
+#: A child that holds tasks is asked about twice in a heartbeat, but not more often than this, in seconds; if its tasks are late, as often as
+#: the share of statuses in the request budget allows.
 SHORTEST_INTERVAL = 5.0
 
 #: A child whose first tasks have taken so many times what was expected, and two seconds, is asked about before others.
@@ -71,7 +72,7 @@ class Health:
         if child is None or first is None or not child.warm:
             return None
         if now - first.began > _LATE * self._placement.run_seconds(first.task, first.threads) + _LATENCY_SECONDS:
-            return Urgency(True, SHORTEST_INTERVAL)
+            return Urgency(True, 0.0)
         return Urgency(False, max(SHORTEST_INTERVAL, self._heartbeats.get(str(target[1]), 0.0) / 2))
 
     def status(self, event: StatusReceived) -> None:
@@ -89,7 +90,9 @@ class Health:
         if child is None:
             self._statuses.forget(target)  # another process has taken its place
         elif event.online is False:
-            if child.warm and (child.last_result is None or event.time - child.last_result > DOUBT_CHILD_SECONDS):
+            if not child.warm:
+                self._failover.not_started(child)
+            elif child.last_result is None or event.time - child.last_result > DOUBT_CHILD_SECONDS:
                 self._ledger.log(kind="endpoint", endpoint=endpoint.name, state="child_offline", child=event.child_id)
                 self._failover.child_gone(child, "its child process is offline")
         else:
@@ -101,14 +104,17 @@ class Health:
 
     def _compare_counts(self, child: Child, event: StatusReceived) -> None:
         """See whether the child's own account of tasks has room for all that it is taken to hold."""
+        if event.outstanding:
+            child.busy_at = event.time
         if event.taken is not None:
-            before, child.counted = child.counted, (event.time, event.taken)
-            if before is not None and event.taken < before[1]:
-                self._failover.restarted(child, before[0], "its child process was started anew")
+            before, child.taken = child.taken, event.taken
+            if before is not None and event.taken < before:
+                self._failover.suspect(child)
         if event.outstanding == 0 and event.heartbeat is not None:
             # an old heartbeat may be told, and what came in after it
             old = event.time - 2 * event.heartbeat - DOUBT_CHILD_SECONDS
-            self._failover.ask_for([attempt for attempt in child.held() if attempt.accepted is not None and attempt.accepted < old])
+            held = [attempt for attempt in child.held() if attempt.accepted is not None and attempt.accepted < old]
+            self._failover.ask_for(held, "its child process says that it has no task left")
 
     def result(self, attempt: Attempt, event: ResultReceived) -> None:
         """Take in that ``attempt`` has brought a result."""
@@ -116,14 +122,12 @@ class Health:
         if event.child_id is None and event.outcome is Outcome.TASK_FAILED:
             return  # the service says so, in the endpoint's stead
         self._heard(endpoint, event.time)
-        child.last_result = event.time
+        before, child.last_result = child.last_result, event.time
         if not child.warm:
             self._warm(child, event.run_seconds or 0.0, event.time)
         if event.process is not None and event.process not in child.processes:
-            if child.processes:
-                # it runs what it gets in order: what it had before this attempt has gone with the process before
-                before = attempt.began if attempt.accepted is None else attempt.accepted
-                self._failover.restarted(child, before, "its child process was started anew")
+            if child.processes and before is not None:
+                self._failover.restarted(child, before, attempt)
             child.processes.add(event.process)
         if event.child_id is None:
             return
@@ -143,16 +147,12 @@ class Health:
 
     def stray(self, event: ResultReceived) -> None:
         """Take in that a result came of an attempt that was given up."""
-        if event.child_id is None:
-            return
-        child, name = self._children.get(event.child_id), self._ledger.place(event.attempt_id)
+        name = self._ledger.place(event.attempt_id)
+        if event.child_id is None or name is None:
+            return  # it may have been on its way for long
+        endpoint, child = self._pool[name], self._children.get(event.child_id)
         if child is not None:
             child.last_result = event.time
-            endpoint = child.endpoint
-        elif name is not None:
-            endpoint = self._pool[name]
-        else:
-            return
         self._heard(endpoint, event.time)
         if event.outcome is Outcome.OK:
             self._failover.recovered(endpoint)

@@ -24,6 +24,9 @@ from parsl.executors.globus_compute_multi.scheduling.pool import Pool
 from parsl.executors.globus_compute_multi.scheduling.taskgraph import TaskGraph
 from parsl.executors.globus_compute_multi.scheduling.threads import Attempt, Threads
 
+#: After these the function has not run.
+_NOT_RUN = frozenset({Outcome.NOT_UNPACKED, Outcome.REJECTED})
+
 #: What a lost task that must not run twice is told to do.
 _ONCE = "it must not run twice (redispatch=False), and may have run, in part or wholly; submit it again if that does no harm"
 
@@ -137,6 +140,8 @@ class Ledger:
         task.active.add(attempt.id)
         task.places[attempt.id] = threads.endpoint.name
         self.attempts[attempt.id] = attempt
+        if threads.endpoint.probing:
+            threads.endpoint.probes.add(attempt.id)
         state = "running" if threads.bind(attempt) else "queued_ahead"
         self._pool.note(threads)
         self.log(kind="attempt", attempt=attempt.id, state=state, task=task.id, endpoint=threads.endpoint.name, thread_class=threads.index,
@@ -144,7 +149,7 @@ class Ledger:
         return attempt
 
     def finish(self, attempt: Attempt, outcome: Outcome, message: str, payload: Any = None, info: Tuple[Tuple[str, Any], ...] = (),
-               blamed: bool = True) -> None:
+               blamed: bool = True, may_have_run: bool = True) -> None:
         """End an attempt. Its task is completed if the app has spoken, or else is tried again.
 
         Parameters
@@ -159,6 +164,8 @@ class Ledger:
             For the log.
         blamed : bool
             Of a failure: whether it may be due to the task, and not to endpoint, service or network alone.
+        may_have_run : bool
+            Of a failure: whether the function may have begun.
         """
         task = attempt.task
         del self.attempts[attempt.id]
@@ -166,6 +173,7 @@ class Ledger:
         # what an app raised is the user's: its text may hold anything, and stays out of the log
         detail = {"message": message} if message and not outcome.is_final else {}
         self.log(kind="attempt", attempt=attempt.id, state="finished", outcome=outcome.value, **detail, **dict(info))
+        attempt.threads.endpoint.probes.discard(attempt.id)
         successor = attempt.threads.release(attempt, self.now)
         self._pool.note(attempt.threads)
         if successor is not None:
@@ -176,9 +184,9 @@ class Ledger:
             self.resolve(task, attempt.id, outcome, payload)
             return
         task.failures += blamed
-        if outcome is Outcome.LOST and task.shape.once:
+        if task.shape.once and may_have_run and outcome not in _NOT_RUN:
             where = attempt.threads.endpoint.name
-            self.fail(task, FailureKind.LOST, f"lost on endpoint {where}: {message}; {_ONCE}")
+            self.fail(task, FailureKind.LOST, f"lost on endpoint {where} ({outcome.value}): {message}; {_ONCE}")
         elif not task.active:
             self._try_again(task, attempt, outcome, message, blamed)
         elif task.failures + len(task.active) <= self._failover_attempts:
@@ -195,6 +203,8 @@ class Ledger:
         endpoint = attempt.threads.endpoint.name
         if blamed:
             self._placement.avoid(task, endpoint, self.now)
+        elif task.shape.avoid:
+            self._placement.renew_avoidance(task, self.now)
         if task.failures > self._failover_attempts:
             self._note_failures(task)
             tried = ", ".join(sorted(set(task.places.values())))
@@ -215,6 +225,7 @@ class Ledger:
         """Give up on everything, at shutdown."""
         for attempt in list(self.attempts.values()):
             self.log(kind="attempt", attempt=attempt.id, state="finished", outcome="abandoned")
+            attempt.threads.endpoint.probes.discard(attempt.id)
             attempt.threads.forget(attempt)
             self._pool.note(attempt.threads)
         self.attempts.clear()

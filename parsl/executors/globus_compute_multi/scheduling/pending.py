@@ -91,7 +91,7 @@ class Task:
     """
 
     __slots__ = ("id", "app", "size", "priority", "shape", "node", "seconds", "rank", "waits", "tries", "failures", "active", "places", "again",
-                 "company", "done")
+                 "company", "refusals", "ticket", "done")
 
     id: int
     app: str
@@ -111,6 +111,8 @@ class Task:
         self.places: Dict[str, str] = _NO_PLACES  # endpoints of all its attempts
         self.again = False  # whether it was started again while its first attempt was late
         self.company: Optional[int] = None  # most tasks in a request that carries it, since one with more was refused
+        self.refusals = 0  # how often the child that it was given to did not start
+        self.ticket = 0  # that with which it stands in the queue; 0: it does not
         self.done = False
 
     @property
@@ -119,19 +121,22 @@ class Task:
         return self.priority, -self.rank, self.id
 
 
-_Entry = Tuple[float, float, int, Task]
+_Entry = Tuple[float, float, int, int, Task]
 
 
 class PendingTasks:
     """Priority queue over tasks of different shapes, in the order of :attr:`Task.order`.
 
-    One heap per shape, so that a task that does not fit an endpoint is never in the way of one that does. There are few shapes.
+    One heap per shape, so that a task that does not fit an endpoint is never in the way of one that does. There are few shapes. An entry
+    whose ticket is not its task's any more is dead: it is dropped when it comes to the top.
     """
 
     def __init__(self) -> None:
         self._heaps: Dict[Shape, List[_Entry]] = {}
+        self._living: Counter[Shape] = Counter()
         self._apps: Counter[str] = Counter()
         self._count = 0
+        self._tickets = 0
         self.given_seconds = 0.0
 
     def __len__(self) -> int:
@@ -139,7 +144,10 @@ class PendingTasks:
 
     def add(self, task: Task) -> None:
         """Add ``task``; one that comes back after a failed attempt takes its old place in the order."""
-        heapq.heappush(self._heaps.setdefault(task.shape, []), (task.priority, -task.rank, task.id, task))
+        self._tickets += 1
+        task.ticket = self._tickets
+        heapq.heappush(self._heaps.setdefault(task.shape, []), (task.priority, -task.rank, task.id, task.ticket, task))
+        self._living[task.shape] += 1
         self._count += 1
         if task.seconds is None:
             self._apps[task.app] += 1
@@ -150,53 +158,54 @@ class PendingTasks:
         """The first task whose shape is accepted, left in place; None if there is none."""
         if len(self._heaps) == 1:  # the usual case
             for shape, heap in self._heaps.items():
-                return heap[0][3] if accepts(shape) else None
-        heads = [heap[0] for shape, heap in self._heaps.items() if accepts(shape)]
-        return min(heads)[3] if heads else None
+                return self._head(heap)[4] if accepts(shape) else None
+        heads = [self._head(heap) for shape, heap in self._heaps.items() if accepts(shape)]
+        return min(heads)[4] if heads else None
+
+    @staticmethod
+    def _head(heap: List[_Entry]) -> _Entry:
+        """The first living entry; there is one."""
+        while heap[0][3] != heap[0][4].ticket:
+            heapq.heappop(heap)
+        return heap[0]
 
     def remove_first(self, task: Task) -> None:
         """Take out ``task``, which :meth:`first` has just returned."""
-        heap = self._heaps[task.shape]
-        if heapq.heappop(heap)[3] is not task:
+        if heapq.heappop(self._heaps[task.shape])[4] is not task:
             raise ValueError(f"task {task.id} is not the first of its shape")
-        if not heap:
-            del self._heaps[task.shape]
         self._removed(task)
 
     def discard(self, task: Task) -> None:
-        """Take out ``task``, wherever it stands; in linear time, so for rare cases only."""
-        heap = self._heaps[task.shape]
-        heap.remove((*task.order, task))
-        if heap:
-            heapq.heapify(heap)
-        else:
-            del self._heaps[task.shape]
+        """Take out ``task``, wherever it stands."""
         self._removed(task)
 
     def take_all(self, shape: Shape) -> List[Task]:
         """Take out all tasks of a shape."""
-        tasks = [entry[3] for entry in self._heaps[shape]]
+        tasks = [entry[4] for entry in self._heaps[shape] if entry[3] == entry[4].ticket]
         for task in tasks:
             self._removed(task)
-        del self._heaps[shape]
         return tasks
 
     def clear(self) -> None:
         """Take out all tasks."""
-        self._heaps.clear()
-        self._apps.clear()
-        self._count, self.given_seconds = 0, 0.0
+        for shape in self.shapes():
+            self.take_all(shape)
 
     def reorder(self, rank: Callable[[Task], float]) -> None:
         """Give every task a new rank, in linear time."""
         for heap in self._heaps.values():
-            for entry in heap:
-                entry[3].rank = rank(entry[3])
-            heap[:] = [(*entry[3].order, entry[3]) for entry in heap]
+            tasks = [entry[4] for entry in heap if entry[3] == entry[4].ticket]
+            for task in tasks:
+                task.rank = rank(task)
+            heap[:] = [(*task.order, task.ticket, task) for task in tasks]
             heapq.heapify(heap)
 
     def _removed(self, task: Task) -> None:
+        task.ticket = 0
         self._count -= 1
+        self._living[task.shape] -= 1
+        if not self._living[task.shape]:
+            del self._living[task.shape], self._heaps[task.shape]
         if task.seconds is not None:
             # the sum starts afresh with an empty queue, so that rounding errors do not pile up
             self.given_seconds = self.given_seconds - task.seconds if self._count else 0.0

@@ -182,7 +182,7 @@ class Placement:
             return ()
         best = free[0] if len(free) == 1 else min(free, key=lambda t: (not t.child.warm, self._runtimes.factor(t.endpoint.name)))
         return tuple(t for t in self._better_than(best)
-                     if t.free <= 0 and t.endpoint.available and t.cores <= best.cores and self.takes(t, task.shape))
+                     if t.free <= 0 and t.endpoint.available and not t.endpoint.probing and t.cores <= best.cores and self.takes(t, task.shape))
 
     def ask(self, task: Task, candidates: Sequence[Threads], now: float, filling: Optional[Child] = None) -> Threads:
         """What the policy chooses of ``candidates``. It is not asked when there is no choice.
@@ -271,6 +271,10 @@ class Placement:
     def avoid(self, task: Task, endpoint: str, now: float) -> None:
         """Let ``task``, which is not in the queue now, go elsewhere than to ``endpoint``, if it can within a minute."""
         task.shape = task.shape._replace(avoid=task.shape.avoid | {endpoint})
+        self.renew_avoidance(task, now)
+
+    def renew_avoidance(self, task: Task, now: float) -> None:
+        """Let ``task``, which is not in the queue now, avoid the endpoints where it has failed for another minute."""
         heapq.heappush(self._avoiding, (now + AVOID_SECONDS, task.id, task.tries, task))
 
     @property

@@ -18,6 +18,9 @@ DOUBT_OFFLINE_SECONDS = 60.0
 FIRST_PAUSE_SECONDS = 1.0
 LONGEST_PAUSE_SECONDS = 60.0
 
+#: Enough for the longest pause; a number that is too large would be an error one day.
+_MOST_DOUBLINGS = 10
+
 
 @dataclass(frozen=True)
 class EndpointSpec:
@@ -70,6 +73,10 @@ class PooledEndpoint:
         How often it was left alone since it last ran a task.
     probing : bool
         Whether it has failed, and gets one task at a time until it has run one.
+    probes : set of str
+        IDs of the attempts that it was given while it is probed.
+    failures : int
+        Attempts in a row that failed there outside the app.
     trouble : str
         Why it was last left alone, for people.
     worked : bool
@@ -89,6 +96,8 @@ class PooledEndpoint:
         self.paused_until: Optional[float] = None
         self.strikes = 0
         self.probing = False
+        self.probes: Set[str] = set()
+        self.failures = 0
         self.trouble = ""
         self.worked = False
         self.children: List[Child] = []
@@ -117,7 +126,7 @@ class PooledEndpoint:
         float
             For how many seconds.
         """
-        seconds = min(FIRST_PAUSE_SECONDS * 2 ** self.strikes, LONGEST_PAUSE_SECONDS) * (1 - jitter / 2)
+        seconds = min(FIRST_PAUSE_SECONDS * 2 ** min(self.strikes, _MOST_DOUBLINGS), LONGEST_PAUSE_SECONDS) * (1 - jitter / 2)
         self.paused_until = now + seconds
         self.strikes += 1
         self.trouble = why
@@ -128,6 +137,7 @@ class PooledEndpoint:
         self.strikes = 0
         self.paused_until = None
         self.probing = False
+        self.probes.clear()
         self.trouble = ""
 
     def may_be_offline(self, now: float) -> bool:

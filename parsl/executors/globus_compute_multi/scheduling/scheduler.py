@@ -253,7 +253,7 @@ class Scheduler:
         self._health.status(event)
 
     def _on_results_checked(self, event: ResultsChecked) -> None:
-        missing = [self.attempts[attempt_id] for attempt_id in event.attempts if attempt_id in self.attempts]
+        missing = [self.attempts[attempt_id] for attempt_id in dict.fromkeys(event.attempts) if attempt_id in self.attempts]
         if missing:
             self._failover.checked(missing)
 

@@ -60,7 +60,7 @@ class Attempt:
 
     def __post_init__(self) -> None:
         self.accepted: Optional[float] = None  # when the service took it
-        self.asked_about = False  # whether the service is asked for its result, which is late
+        self.asked_about: Optional[str] = None  # why the service is asked for its result, if it is
         self.suspect = False  # whether the child may have been started anew since it took it
 
 
@@ -84,8 +84,10 @@ class Child:
         When the last result came from it.
     processes : set of str
         What tells the processes under this ID that have sent results from one another, if the engine's workers can tell.
-    counted : tuple of (float, int) or None
-        When its status last told how many tasks it had taken since it began, and how many.
+    taken : int or None
+        How many tasks it had taken since it began, as its status last told.
+    busy_at : float or None
+        When its status last told that it had tasks to run.
     asked : float or None
         When it was first given a task.
     warm : bool
@@ -101,7 +103,8 @@ class Child:
         self.id: Optional[str] = None
         self.last_result: Optional[float] = None
         self.processes: Set[str] = set()
-        self.counted: Optional[Tuple[float, int]] = None
+        self.taken: Optional[int] = None
+        self.busy_at: Optional[float] = None
         self.asked: Optional[float] = None
         self.warm = False
 
@@ -116,7 +119,7 @@ class Child:
 
     def cool(self) -> None:
         """Note that nothing shows any longer that it runs."""
-        self.warm, self.asked, self.counted = False, None, None
+        self.warm, self.asked, self.taken, self.busy_at = False, None, None, None
 
     def startup_wait(self, now: float) -> float:
         """Seconds until a cold child is expected to run tasks. A start-up that takes longer than known takes, to expect, as long again."""
@@ -174,7 +177,7 @@ class Threads:
         """Threads with no attempt bound to them; of an endpoint that is being probed, only one."""
         free = self.count - len(self.running) - self.promised
         if self.endpoint.probing:
-            free = max(0, min(free, 1 - sum(len(threads.running) + threads.promised for threads in self.endpoint.classes)))
+            free = max(0, min(free, 1 - len(self.endpoint.probes) - sum(threads.promised for threads in self.endpoint.classes)))
         return free
 
     def fits(self, shape: Shape) -> bool:

@@ -102,7 +102,7 @@ class Driver:
         self.scheduler.validate()
         for endpoint in self.scheduler.pool:
             folded = self.log.endpoints[endpoint.name]
-            assert folded.online == endpoint.online
+            assert (folded.online, folded.available, folded.probing) == (endpoint.online, endpoint.available, endpoint.probing)
             for threads, state in zip(endpoint.classes, folded.classes):
                 assert (state.count, state.running) == (threads.count, set(threads.running))
                 assert state.ahead == (set(threads.child.ahead) if len(threads.child.classes) == 1 else set())

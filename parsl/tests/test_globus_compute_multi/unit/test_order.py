@@ -6,6 +6,11 @@ import random
 import pytest
 
 from parsl.executors.globus_compute_multi.scheduling.events import Outcome
+from parsl.executors.globus_compute_multi.scheduling.pending import (
+    PendingTasks,
+    Shape,
+    Task,
+)
 from parsl.tests.test_globus_compute_multi.unit.driver import Driver, spec
 
 pytestmark = pytest.mark.local
@@ -225,3 +230,19 @@ def test_shutdown_with_many_pending_tasks_looks_at_each_only_a_few_times():
     Counted.compared = 0
     d.shutdown()
     assert len(d.failed) == many and Counted.compared < 30 * many
+
+
+def test_tasks_that_are_taken_out_of_the_middle_cost_little_and_leave_the_order():
+    pending, tasks = PendingTasks(), [Task(number, "app", 1, 0.0, Shape(), None, None) for number in range(100_000)]
+    for task in tasks:
+        pending.add(task)
+    for task in tasks[::-2]:  # those with odd numbers, the last first
+        pending.discard(task)
+    pending.discard(tasks[2])
+    pending.add(tasks[2])
+    order = []
+    while pending:
+        task = pending.first(lambda shape: True)
+        pending.remove_first(task)
+        order.append(task.id)
+    assert order == list(range(0, 100_000, 2)) and not pending.shapes()

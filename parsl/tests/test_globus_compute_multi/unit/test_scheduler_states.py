@@ -163,4 +163,4 @@ class SchedulerStates(RuleBasedStateMachine):
 
 @pytest.mark.local
 def test_any_sequence_of_events_keeps_the_invariants():
-    run_state_machine_as_test(SchedulerStates, settings=settings(max_examples=200, stateful_step_count=50, deadline=None))
+    run_state_machine_as_test(SchedulerStates, settings=settings(max_examples=200, stateful_step_count=50, deadline=None, derandomize=True))
