@@ -191,7 +191,8 @@ class Failover:
             for endpoint in self._pool:
                 for child in endpoint.children:
                     if child.warm:
-                        self.ask_for(self._overdue(child, now), f"no result for more than {self._silence:.0f} s beyond what it should have taken")
+                        why = f"no result for more than {self._silence:.0f} s beyond what it should have taken"
+                        self.ask_for(self._overdue(child, now), why)
                     elif child.asked is not None:
                         self._check_start(child, now)
         self._tell_of_stranded(now)
