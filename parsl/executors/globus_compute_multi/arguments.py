@@ -37,7 +37,7 @@ def text_of(error: BaseException) -> str:
 def _short(value: Any, to_text: Callable[[Any], str]) -> str:
     try:
         text = to_text(value)
-    except Exception:
+    except BaseException:  # it is code of the user's, which may even raise SystemExit
         return f"something of type {type(value).__name__} that cannot be shown"
     return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}... ({len(text):,} characters)"
 

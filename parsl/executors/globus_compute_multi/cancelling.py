@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 from concurrent.futures import Future, TimeoutError
-from typing import Dict, Optional, Set
+from typing import Callable, Dict, Optional, Set
 
 from parsl.executors.globus_compute_multi.errors import CannotCancel
 
@@ -29,6 +29,7 @@ class Cancellations:
         """Note that a task is submitted; whether it is cancelled already."""
         if node is None:
             return False
+        self._succeeded.discard(node)  # Parsl could not use the value, and tries again
         self._task_ids[node] = task_id
         return node in self._cancelled
 
@@ -55,13 +56,24 @@ class Cancellations:
         return self._task_ids.get(node)
 
 
+def answer(reply: "Future[bool]", cancel: Callable[[], bool]) -> None:
+    """Do what a request to cancel a task asks for, and tell whether it is done; nothing if nobody waits for that any more."""
+    if reply.set_running_or_notify_cancel():
+        try:
+            cancelled = cancel()
+        except BaseException:
+            reply.set_exception(CannotCancel("the executor's scheduler has crashed, so all its tasks fail; please report it"))
+            raise
+        reply.set_result(cancelled)
+
+
 def wait_for(reply: "Future[bool]") -> bool:
     """The scheduler's answer to a request to cancel a task.
 
     Raises
     ------
     CannotCancel
-        If it does not come; the request is withdrawn then.
+        If it does not come. The request is withdrawn then, unless the scheduler is at it.
     """
     try:
         return reply.result(PATIENCE)
@@ -69,4 +81,8 @@ def wait_for(reply: "Future[bool]") -> bool:
         if reply.cancel():
             raise CannotCancel(f"nothing was cancelled: the executor's scheduler has not answered for {PATIENCE:.0f} s, perhaps because the "
                                "policy takes that long. Try again later.") from None
-        return reply.result()
+    try:
+        return reply.result(PATIENCE)
+    except TimeoutError:
+        raise CannotCancel("it is not known whether the task is cancelled: the executor's scheduler has begun with it and does not come to "
+                           "an end, perhaps because the policy takes that long. Try again later.") from None

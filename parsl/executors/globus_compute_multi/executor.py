@@ -334,13 +334,14 @@ class GlobusComputeMultiExecutor(ParslExecutor, RepresentationMixin):
         Returns
         -------
         bool
-            Whether the task is cancelled now. False: it is finished, or no task of this executor (join apps run on none).
+            Whether the task is cancelled now; if it has just failed by itself: no retry of it will run. False: it is finished, or no task of
+            this executor (join apps run on none).
 
         Raises
         ------
         CannotCancel
             If it is not known which task an AppFuture belongs to, since this Parsl's DataFlowKernel has no hooks; if the scheduler does not
-            answer for some seconds; if ``future`` is none. Nothing is cancelled then.
+            answer for some seconds, or crashes; if ``future`` is none. Nothing is cancelled then, unless it says that this is not known.
         """
         reply: "Future[bool]" = Future()
         if isinstance(future, AppFuture):

@@ -7,9 +7,10 @@ import queue
 import threading
 import time
 from collections import deque
+from functools import partial
 from typing import Callable, Deque, Dict, Iterator
 
-from parsl.executors.globus_compute_multi.cancelling import Cancellations
+from parsl.executors.globus_compute_multi.cancelling import Cancellations, answer
 from parsl.executors.globus_compute_multi.compute.dispatcher import (
     Dispatcher,
     Submission,
@@ -129,6 +130,7 @@ class Owner:
         self._cancellations = Cancellations()
         self._batch: Deque[OwnerMessage] = deque()
         self._under_way = 0
+        self._permit = threading.Semaphore(0)  # that of the turn; who acquires it must use it, or give it back
         self._turns_from = 0.0
         self._shutting_down = threading.Event()
         self._next_tick = time.monotonic()
@@ -156,6 +158,7 @@ class Owner:
         if not self._thread.is_alive():
             return True
         # a policy of the user's that does not return, say: nobody else will fail its tasks. Should it return after all, it finds none.
+        self._give_back_permit()
         for message in self._left_over():
             if isinstance(message, NewTask):
                 self._ledger[message.task_id] = message
@@ -202,10 +205,15 @@ class Owner:
                 self._run_log.write(now, {"kind": "attempt", "attempt": None, "state": "unmatched", "task_uuid": task_uuid,
                                           "outcome": outcome.value})
         while now >= self._turns_from and not self._shutting_down.is_set() and self._turn_possible() and self._governor.try_submission():
-            under_way = self._under_way
-            self._handle(TurnGranted(now))
-            if self._under_way == under_way:
-                self._governor.unused()  # the turn brought nothing
+            self._permit.release()
+            try:
+                self._handle(TurnGranted(now))
+            finally:
+                self._give_back_permit()  # if the turn brought nothing
+
+    def _give_back_permit(self) -> None:
+        if self._permit.acquire(blocking=False):
+            self._governor.unused()
 
     def _collect(self) -> None:
         try:
@@ -261,8 +269,7 @@ class Owner:
             self._handle(TaskLeft(now, message.node))
             self._cancellations.left(message.node)
         elif isinstance(message, CancelRequested):
-            if message.reply.set_running_or_notify_cancel():
-                message.reply.set_result(self._cancel(now, message))
+            answer(message.reply, partial(self._cancel, now, message))
         elif isinstance(message, ResultArrived):
             attempt_id = self._matcher.match(message.message, now)
             if attempt_id is not None:
@@ -327,13 +334,14 @@ class Owner:
         if isinstance(action, Log):
             self._run_log.write(action.time, action.fields)
         elif isinstance(action, Dispatch):
-            if not all(task_id in self._ledger for _, task_id in action.attempts):
+            held = [(attempt_id, self._ledger.get(task_id)) for attempt_id, task_id in action.attempts]
+            tasks = tuple((attempt_id, task.packed) for attempt_id, task in held if task is not None)
+            submission = Submission(action.dispatch_id, self._endpoint_ids[action.endpoint], tasks,
+                                    None if action.config is None else json.loads(action.config), dict(action.mpi) or None, action.once)
+            if len(tasks) < len(held) or not self._permit.acquire(blocking=False):
                 return  # shutdown could not wait
             self._under_way += 1
-            tasks = tuple((attempt_id, self._ledger[task_id].packed) for attempt_id, task_id in action.attempts)
-            self._dispatcher.send(Submission(action.dispatch_id, self._endpoint_ids[action.endpoint], tasks,
-                                             None if action.config is None else json.loads(action.config), dict(action.mpi) or None,
-                                             action.once))
+            self._dispatcher.send(submission)
         elif isinstance(action, ResolveTask):
             task = self._ledger.pop(action.task_id, None)
             if task is None:
@@ -385,5 +393,5 @@ class Owner:
 
 def _refuse(message: OwnerMessage) -> None:
     """Answer, when all tasks are failed anyway, that nothing was cancelled."""
-    if isinstance(message, CancelRequested) and message.reply.set_running_or_notify_cancel():
-        message.reply.set_result(False)
+    if isinstance(message, CancelRequested):
+        answer(message.reply, lambda: False)

@@ -25,8 +25,11 @@ from parsl.monitoring.types import TaggedMonitoringMessage
 
 logger = logging.getLogger(__name__)
 
-#: Seconds that are waited for the scheduler to end, and then for all others together.
-_PATIENCE = 3.0
+#: Seconds that stopping takes in all, of which so many are waited for the scheduler at most, and so many are left for what comes after the
+#: user's callbacks.
+_STOP_SECONDS = 8.0
+_SCHEDULER_SECONDS = 3.0
+_LAST_SECONDS = 1.0
 
 #: Seconds that are waited for a callback of the user's.
 _CALLBACK_PATIENCE = 5.0
@@ -93,15 +96,16 @@ class Parts:
         self.owner.post(message)
 
     def stop(self) -> None:
-        """Fail the tasks that are not finished, stop all threads and close the connections, in ten seconds or so whatever hangs."""
+        """Fail the tasks that are not finished, stop all threads and close the connections, in eight seconds or so whatever hangs."""
+        deadline = time.monotonic() + _STOP_SECONDS
         self._stopping.set()
         self._governor.wake()
         self.dispatcher.stop()
         self._poller.stop()
         self.fetcher.stop()
         self.stream.stop()
-        ended = {"scheduler": self.owner.shut_down(_PATIENCE), "resolver": self._resolver.join(_CALLBACK_PATIENCE)}
-        deadline = time.monotonic() + _PATIENCE
+        ended = {"scheduler": self.owner.shut_down(_SCHEDULER_SECONDS)}
+        ended["resolver"] = self._resolver.join(_CALLBACK_PATIENCE, deadline - _LAST_SECONDS - time.monotonic())
         for part, join in (("status poller", self._poller.join), ("result stream", self.stream.join), ("result fetcher", self.fetcher.join),
                            ("dispatcher", self.dispatcher.join), ("run log", self._run_log.stop)):
             ended[part] = join(max(0.1, deadline - time.monotonic()))

@@ -2,8 +2,10 @@
 from __future__ import annotations
 
 import logging
+import math
 import queue
 import threading
+import time
 from concurrent.futures import Future
 from typing import Any, Callable, List, Optional, Tuple, Union
 
@@ -47,6 +49,7 @@ class Resolver:
         self._threads: List[threading.Thread] = []
         self._current = ""
         self._completed = 0
+        self._finished = False
 
     def start(self) -> None:
         """Start the thread."""
@@ -64,31 +67,34 @@ class Resolver:
         """Say that nothing more will come; what was given before is still completed."""
         self._jobs.put(None)
 
-    def join(self, patience: float) -> bool:
-        """Wait until all is completed, after :meth:`finish`; whether it is.
+    def join(self, patience: float, timeout: float = math.inf) -> bool:
+        """Wait until all is completed, after :meth:`finish`, for ``timeout`` seconds at most; whether it is. What is left then goes on.
 
         A callback that has not returned for ``patience`` seconds is named in the log and left alone, and another thread completes the futures
         behind it; of further ones, less is waited for. On the resolver's own thread, that is called by a callback, it does not wait.
         """
         if threading.current_thread() in self._threads:
             return True
-        for _ in range(_MOST_HANGING):
-            if self._wait_while_it_moves(patience):
-                return True
-            logger.error("A callback on the future of %s has not returned for %g s; it is left alone", self._current, patience)
-            self._start_thread()
-            patience = min(patience, _LESS_PATIENCE)
-        return self._wait_while_it_moves(patience)
-
-    def _wait_while_it_moves(self, patience: float) -> bool:
-        thread = self._threads[-1]
+        deadline, hanging = time.monotonic() + timeout, 0
         while True:
-            completed = self._completed
-            thread.join(patience)
+            thread, completed, left = self._threads[-1], self._completed, deadline - time.monotonic()
+            wait = max(0.0, min(patience, left))
+            thread.join(wait)
+            moved = self._completed != completed
             if not thread.is_alive():
-                return True
-            if self._completed == completed:
+                if self._finished:
+                    return True
+                self._start_thread()  # whatever ended it, the futures need one
+            elif left <= 0 or (not moved and hanging == _MOST_HANGING):
+                # one of the queue is the word of the end, and one that is being completed is not in it
+                logger.warning("%d futures are not completed yet, since callbacks on futures take long; that goes on while this process lives",
+                               self._jobs.qsize())
                 return False
+            elif not moved:
+                hanging += 1
+                logger.error("A callback on the future of %s has not returned for %.1f s; it is left alone", self._current, wait)
+                self._start_thread()
+                patience = min(patience, _LESS_PATIENCE)
 
     def _start_thread(self) -> None:
         self._threads.append(threading.Thread(target=self._run, name="globus-compute-multi-resolver", daemon=True))
@@ -98,10 +104,16 @@ class Resolver:
         while True:
             job = self._jobs.get()
             if job is None:
+                self._finished = True
                 self._jobs.put(None)  # for the threads that take over from one another
                 return
             future, result, self._current = job
-            value, error = self._open(result) if isinstance(result, ResultMessage) else (None, result)
+            value: Any = None
+            error: Optional[BaseException]
+            try:
+                value, error = self._open(result) if isinstance(result, ResultMessage) else (None, result)
+            except BaseException as e:  # code of the user's that nobody has thought of: the other futures need this thread
+                error = ResultNotReadable(f"what {self._current} returned or raised cannot be read here ({type(e).__name__})")
             try:
                 if error is None:
                     future.set_result(value)

@@ -12,7 +12,8 @@ Found by running packed tasks and values across versions, with everything else a
 from __future__ import annotations
 
 import platform
-from typing import Dict, List, Mapping, NamedTuple, Optional, Set, Tuple
+from dataclasses import dataclass, field
+from typing import Counter, Dict, List, Mapping, NamedTuple, Optional, Set, Tuple
 
 import dill
 import globus_compute_sdk
@@ -35,6 +36,10 @@ _BREAKS = {
     "dill": "functions and classes of your script may not be readable there, or here",
     "sdk": "tasks may not be readable there at all",
 }
+
+#: Most warnings of an endpoint, most children of which is known what they have said, and most of what each has said that is noted: child IDs
+#: come and go, and so may versions where workers differ.
+_MOST_WARNINGS, _MOST_CHILDREN, _MOST_NOTED = 5, 1000, 20
 
 _OUTSIDE_THE_APP = frozenset({Outcome.NOT_UNPACKED, Outcome.TASK_FAILED, Outcome.UNREADABLE})
 
@@ -81,6 +86,15 @@ class Noted(NamedTuple):
     warning: str
 
 
+@dataclass
+class _Child:
+    """What is known of a child's versions, and what of that was noted and warned of."""
+
+    known: Dict[str, str] = field(default_factory=dict)
+    noted: Set[Tuple[Tuple[str, str], ...]] = field(default_factory=set)
+    warned: Set[str] = field(default_factory=set)
+
+
 class VersionCheck:
     """Keeps the versions of each child's workers, as its results tell them.
 
@@ -92,30 +106,31 @@ class VersionCheck:
 
     def __init__(self, ours: Optional[Mapping[str, str]] = None) -> None:
         self._ours = ours if ours is not None else our_versions()
-        self._known: Dict[Tuple[str, Optional[str]], Dict[str, str]] = {}
-        self._noted: Set[Tuple[str, Optional[str], Tuple[Tuple[str, str], ...]]] = set()
-        self._warned: Set[Tuple[str, Optional[str], str]] = set()
+        self._children: Dict[Tuple[str, Optional[str]], _Child] = {}  # the one that was heard of last is last
+        self._warnings: Counter[str] = Counter()
 
     def note(self, endpoint: str, result: ResultMessage) -> Optional[Noted]:
         """Take in a result from ``endpoint``; what is new in it, or None."""
         theirs = {key: str(value) for key, value in result.info if key in KEYS and value != "none"}  # the runner's word for: not installed
-        child = endpoint, result.child_id
-        known = self._known.setdefault(child, {})
+        key = endpoint, result.child_id
+        child = self._children[key] = self._children.pop(key, _Child())
+        if len(self._children) > _MOST_CHILDREN:
+            del self._children[next(iter(self._children))]
         # Without an envelope it may not be a worker that speaks, but the process that starts them, in an environment of its own.
-        merged = {**known, **theirs} if result.attempt_id is not None else {**theirs, **known}
-        combination = (*child, tuple(sorted(merged.items())))
-        self._known[child] = merged
-        if not merged or combination in self._noted:
+        child.known = {**child.known, **theirs} if result.attempt_id is not None else {**theirs, **child.known}
+        combination = tuple(sorted(child.known.items()))
+        if not combination or combination in child.noted or len(child.noted) == _MOST_NOTED:
             return None
-        self._noted.add(combination)
-        return Noted(merged, self._warning(endpoint, result.child_id))
+        child.noted.add(combination)
+        return Noted(dict(child.known), self._warning(endpoint, child))
 
-    def _warning(self, endpoint: str, child_id: Optional[str]) -> str:
-        theirs = self._known[endpoint, child_id]
+    def _warning(self, endpoint: str, child: _Child) -> str:
+        theirs = child.known
         different = explain(theirs, self._ours)
-        if not different or (endpoint, child_id, different) in self._warned:
+        if not different or different in child.warned or self._warnings[endpoint] == _MOST_WARNINGS:
             return ""
-        self._warned.add((endpoint, child_id, different))
+        child.warned.add(different)
+        self._warnings[endpoint] += 1
         breaks = "; ".join(_BREAKS[key] for key in differences(theirs, self._ours))
         return f"Endpoint {endpoint}: {different}. So {breaks}. Use the same versions on both sides."
 
@@ -124,7 +139,7 @@ class VersionCheck:
 
         A SystemError under another Python is bytecode misread, and so no failure of the app's. Call :meth:`note` first.
         """
-        theirs = self._known.get((endpoint, result.child_id), {})
+        theirs = self._children.get((endpoint, result.child_id), _Child()).known
         different = explain(theirs, self._ours)
         if not different:
             return result.outcome, result.message

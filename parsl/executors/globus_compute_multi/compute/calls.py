@@ -10,7 +10,7 @@ from parsl.executors.globus_compute_multi.compute.governor import Governor, Kind
 from parsl.executors.globus_compute_multi.compute.service import (
     Service,
     http_status,
-    not_sent,
+    may_be_on_its_way,
     retry_after,
 )
 
@@ -58,7 +58,7 @@ def call(governor: Governor, service: Service, stopping: threading.Event, kind: 
                         governor.refused(retry_after(e))  # while the permit is held: nobody else is to get it
                     raise
                 except globus_sdk.NetworkError as e:
-                    if not not_sent(e):
+                    if may_be_on_its_way(e):
                         governor.given_up(kind)
                     raise
         except globus_sdk.GlobusAPIError as e:

@@ -5,6 +5,7 @@ import logging
 import queue
 import threading
 import time
+import traceback
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any, Callable, Dict, List, Optional, Tuple
@@ -108,6 +109,8 @@ class Dispatcher:
         self._on_task_group = on_task_group
         self._task_group_id: Optional[str] = None
         self._jobs: "queue.SimpleQueue[Optional[Submission]]" = queue.SimpleQueue()
+        self._lock = threading.Lock()
+        self._closed = False
         self._stopping = stopping
         self._outage = Outage(stopping)
         self._threads = [threading.Thread(target=self._run, args=(Service(client),), name=f"globus-compute-multi-sender-{i}", daemon=True)
@@ -126,13 +129,19 @@ class Dispatcher:
         return under_way < (SENDERS if self._task_group_id is not None else 1)
 
     def send(self, submission: Submission) -> None:
-        """Send a submission, for which the caller has taken a permit of the governor."""
-        self._jobs.put(submission)
+        """Send a submission, for which the caller has taken a permit of the governor; after :meth:`stop` that is given back, and no more."""
+        with self._lock:
+            if not self._closed:
+                self._jobs.put(submission)
+                return
+        self._governor.unused()
 
     def stop(self) -> None:
         """Tell the threads to end, after ``stopping`` is set; requests under way are not waited for."""
-        for _ in self._threads:
-            self._jobs.put(None)
+        with self._lock:  # nothing may be put behind these
+            self._closed = True
+            for _ in self._threads:
+                self._jobs.put(None)
         self._outage.wake()
 
     def join(self, timeout: float) -> bool:
@@ -157,8 +166,9 @@ class Dispatcher:
                     except Stopped:
                         pass
                     except Exception as e:
-                        # whatever it was, the tasks must not wait for an answer that cannot come
-                        logger.exception("Submission %d ended with an unexpected error", submission.dispatch_id)
+                        # whatever it was, the tasks must not wait for an answer that cannot come; not its text, which may hold credentials
+                        logger.error("Submission %d ended with an unexpected error, %s:\n%s", submission.dispatch_id, explain(e),
+                                     "".join(traceback.format_tb(e.__traceback__)))
                         self._post(DispatchRefused(submission.dispatch_id, explain(e), None))
         finally:
             service.close()

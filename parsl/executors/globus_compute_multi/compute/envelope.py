@@ -31,6 +31,9 @@ _RUNNERS_OUTCOMES = frozenset({Outcome.OK, Outcome.APP_FAILED, Outcome.RAISED, O
 #: Most characters that are kept of a line from the network.
 _LONGEST_LINE = 1000
 
+#: Most characters that are kept of what the runner says went wrong; it says less.
+_LONGEST_MESSAGE = 5000
+
 #: What a task adds to a submission beside its packed function and arguments: attempt ID, JSON punctuation, lengths. Measured: under 200 bytes.
 TASK_OVERHEAD_BYTES = 256
 
@@ -150,7 +153,7 @@ def decode_answer(task_uuid: str, answer: Any) -> Optional[ResultMessage]:
     if isinstance(answer.get("exception"), str):
         return _failed(task_uuid, "the endpoint could not run it", answer["exception"], details)
     if answer.get("status") in ("success", "failed"):
-        return _failed(task_uuid, f"the service says {answer['status']}, and gives no result", str(answer.get("reason", "")), details)
+        return _failed(task_uuid, f"the service says {answer['status']}, and gives no result", _text(answer.get("reason")) or "", details)
     return None
 
 
@@ -169,12 +172,12 @@ def _read_data(task_uuid: str, data: str, details: Any) -> ResultMessage:
         started, finished = _time(envelope["started"]), _time(envelope["finished"])
         run_seconds = None if started is None or finished is None or finished < started else finished - started  # clocks are set back
         about.update({key: _text(envelope[key]) for key in ("host", "python", "parsl", "dill", "error")}, started=started, finished=finished)
-        text = str(envelope["message"])
+        text = str(envelope["message"])[:_LONGEST_MESSAGE]
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError, RecursionError) as e:
         reason = f"the endpoint's answer is not what our runner returns ({type(e).__name__}: {_first_line(str(e))})"
         return _without_envelope(Outcome.UNREADABLE, reason, about, common)
     return ResultMessage(session=session, attempt_id=attempt_id, outcome=outcome, value=value, message=text, run_seconds=run_seconds,
-                         info=_known(about), monitoring=envelope.get("monitoring"), monitoring_lost=str(envelope.get("monitoring_lost", "")),
+                         info=_known(about), monitoring=envelope.get("monitoring"), monitoring_lost=_text(envelope.get("monitoring_lost")) or "",
                          process=_text(envelope.get("process")), **common)
 
 

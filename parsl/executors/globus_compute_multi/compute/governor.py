@@ -99,8 +99,9 @@ class Governor:
         self._clock = clock
         self._changed = threading.Condition()
         self._open = 0
-        self._ended: Deque[Tuple[float, Kind]] = deque()
-        self._used: Counter[Kind] = Counter()  # permits in the window, of each kind
+        self._ended: Deque[Tuple[float, Optional[Kind]]] = deque()
+        self._used: Counter[Optional[Kind]] = Counter()  # permits in the window, of each kind; None: of requests that were given up
+        self._given_up: Counter[Kind] = Counter()  # those whose permits have not ended yet
         self._wishes: Dict[object, _Wish] = {}  # by who has them, the oldest first
         self._last_submission = float("-inf")
         self._paused_until = float("-inf")
@@ -148,14 +149,22 @@ class Governor:
         """The request of a permit has been answered, or was given up."""
         with self._changed:
             self._open -= 1
-            insort(self._ended, (self._clock(), kind), key=itemgetter(0))
+            if self._given_up[kind]:
+                self._given_up[kind] -= 1
+                self._used[kind] -= 1
+                self._used[None] += 1
+                insort(self._ended, (self._clock() + _ON_ITS_WAY_SECONDS, None), key=itemgetter(0))
+            else:
+                insort(self._ended, (self._clock(), kind), key=itemgetter(0))
             self._changed.notify_all()
 
     def given_up(self, kind: Kind) -> None:
-        """No answer came to a request, which may still be on its way in a network that stalls: it counts for longer than its permit."""
+        """No answer came to a request, which may still be on its way in a network that stalls: it counts for longer.
+
+        But not in the share of its kind, which would stop when a few are not answered. To be called while its permit is held.
+        """
         with self._changed:
-            self._used[kind] += 1
-            insort(self._ended, (self._clock() + _ON_ITS_WAY_SECONDS, kind), key=itemgetter(0))
+            self._given_up[kind] += 1
 
     def unused(self, kind: Kind = Kind.SUBMISSION) -> None:
         """Give back a permit for which nothing was sent."""

@@ -28,6 +28,7 @@ def globus_compute_multi_runner(attempt: str, packed: str, limit: int) -> dict:
     """
     import base64
     import io
+    import multiprocessing
     import os
     import pickle
     import platform
@@ -98,8 +99,10 @@ def globus_compute_multi_runner(attempt: str, packed: str, limit: int) -> dict:
     envelope: dict = {"attempt": attempt, "outcome": "not_unpacked", "value": None, "error": None, "message": "",
                       "started": None, "finished": None,
                       "host": socket.gethostname(), "python": platform.python_version(), "parsl": "none", "dill": "none",
-                      # The child leads a session of its own. A worker that a pilot job has started is in another one, perhaps elsewhere.
-                      "process": None if "PARSL_WORKER_RANK" in os.environ else "%s/%d" % (socket.gethostname(), os.getsid(0)),
+                      # The engine's own process, in which this runs or which has made the pool of processes: no app can change that.
+                      # A worker that a pilot job has started has another parent, and is perhaps elsewhere.
+                      "process": None if "PARSL_WORKER_RANK" in os.environ else "%s/%d" % (
+                          socket.gethostname(), getattr(multiprocessing.parent_process(), "pid", None) or os.getpid()),
                       "monitoring": None, "monitoring_lost": ""}
     radio = Radio()
 

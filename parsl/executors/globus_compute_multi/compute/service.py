@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import math
+import ssl
 import time
 import uuid
 from contextlib import contextmanager
@@ -17,7 +18,15 @@ from globus_compute_sdk.serialize import (
     PureSourceTextInspect,
 )
 from globus_sdk.transport import RequestsTransport, RetryConfig
-from urllib3.exceptions import ConnectTimeoutError, NewConnectionError, ProxyError
+from requests import RequestException
+from urllib3.exceptions import (
+    ConnectTimeoutError,
+    NewConnectionError,
+    ProtocolError,
+    ProxyError,
+    ReadTimeoutError,
+    SSLError,
+)
 
 from parsl.executors.globus_compute_multi.compute.runner import (
     globus_compute_multi_runner,
@@ -26,6 +35,9 @@ from parsl.executors.globus_compute_multi.compute.runner import (
 #: Seconds to wait for an answer, and bytes a second that an upload is given beyond that.
 ANSWER_TIMEOUT = 15.0
 SLOWEST_UPLOAD = 200_000
+
+HOW_TO_LOG_IN = ("Run globus_compute_sdk.Client().app.login() in Python once (or 'globus-compute-endpoint login', where the agent is "
+                 "installed), or set GLOBUS_COMPUTE_CLIENT_ID and GLOBUS_COMPUTE_CLIENT_SECRET.")
 
 _JSON_SERIALIZER = ComputeSerializer(strategy_code=PureSourceTextInspect, strategy_data=JSONData)
 _RESULT_SERIALIZERS = [f"{JSONData.__module__}.{JSONData.__name__}"]
@@ -160,9 +172,22 @@ def explain(error: Exception) -> str:
         whose = "Globus Auth answers " if isinstance(error, globus_sdk.AuthAPIError) else ""
         return f"{whose}HTTP {error.http_status}: {' '.join(str(text).split())}"
     if isinstance(error, globus_sdk.NetworkError):
-        cause = _root(error.underlying_exception)
-        return f"{type(error).__name__}: {error}, {type(cause).__name__}: {cause}"
-    return f"{type(error).__name__}: {error}"
+        return f"{type(error).__name__}: {error}, {_told(_root(error.underlying_exception))}"
+    return _told(error)
+
+
+def shows_no_credentials(error: BaseException) -> bool:
+    """Whether the text of an error is known to hold none. Others may quote a header with the token, or a proxy's address with its password."""
+    if isinstance(error, globus_sdk.NetworkError):
+        return shows_no_credentials(_root(error.underlying_exception))
+    if isinstance(error, ProxyError):
+        return shows_no_credentials(error.original_error)
+    return isinstance(error, (MalformedAnswer, globus_sdk.GlobusError, NewConnectionError, ConnectTimeoutError, ReadTimeoutError, SSLError,
+                              ProtocolError, OSError)) and not isinstance(error, RequestException)  # which are OSErrors, too
+
+
+def _told(error: BaseException) -> str:
+    return f"{type(error).__name__}: {error}" if shows_no_credentials(error) else type(error).__name__
 
 
 def http_status(error: globus_sdk.GlobusAPIError) -> int:
@@ -180,7 +205,17 @@ def not_sent(error: globus_sdk.NetworkError) -> bool:
     """Whether it is sure that the service has not seen the request: there was no connection."""
     if isinstance(error, globus_sdk.GlobusConnectionTimeoutError):
         return True
-    return isinstance(_root(error.underlying_exception), (NewConnectionError, ConnectTimeoutError, ProxyError))
+    cause = _root(error.underlying_exception)
+    if isinstance(cause, ProxyError):  # urllib3 says so of whatever breaks behind a proxy, also after the request was sent
+        cause = cause.original_error
+        if isinstance(cause, OSError) and str(cause).startswith("Tunnel connection failed"):
+            return True
+    return isinstance(cause, (NewConnectionError, ConnectTimeoutError, ssl.SSLCertVerificationError))
+
+
+def may_be_on_its_way(error: globus_sdk.NetworkError) -> bool:
+    """Whether the service may yet see the request: it was sent, and nothing came back, not even the end of the connection."""
+    return isinstance(error, globus_sdk.GlobusTimeoutError) and not not_sent(error)
 
 
 def _root(error: BaseException) -> BaseException:
@@ -202,6 +237,6 @@ def retry_after(error: globus_sdk.GlobusAPIError) -> Optional[float]:
     except ValueError:
         try:
             seconds = parsedate_to_datetime(value).timestamp() - time.time()
-        except ValueError:
+        except (ValueError, OverflowError):  # or a year that no clock has
             return None
     return max(0.0, seconds) if math.isfinite(seconds) else None

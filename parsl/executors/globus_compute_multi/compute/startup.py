@@ -13,10 +13,12 @@ from parsl.executors.globus_compute_multi.compute.calls import call
 from parsl.executors.globus_compute_multi.compute.governor import Governor, Kind
 from parsl.executors.globus_compute_multi.compute.messages import StatusAnswered
 from parsl.executors.globus_compute_multi.compute.service import (
+    HOW_TO_LOG_IN,
     MalformedAnswer,
     Service,
     explain,
     http_status,
+    shows_no_credentials,
 )
 from parsl.executors.globus_compute_multi.errors import (
     CredentialsMissing,
@@ -25,9 +27,6 @@ from parsl.executors.globus_compute_multi.errors import (
 )
 
 logger = logging.getLogger(__name__)
-
-_HOW_TO_LOG_IN = ("Run globus_compute_sdk.Client().app.login() in Python once (or 'globus-compute-endpoint login', where the agent is "
-                  "installed), or set GLOBUS_COMPUTE_CLIENT_ID and GLOBUS_COMPUTE_CLIENT_SECRET.")
 
 #: Seconds that ``start`` waits for the request budget, if other programs of the user have used it up.
 _BUDGET_PATIENCE = 60.0
@@ -42,7 +41,7 @@ def stored_login() -> Client:
     """
     client = Client(do_version_check=False)
     if isinstance(client.app, globus_sdk.UserApp) and client.app.login_required():
-        raise CredentialsMissing(f"there is no login for Globus Compute. {_HOW_TO_LOG_IN}")
+        raise CredentialsMissing(f"there is no login for Globus Compute. {HOW_TO_LOG_IN}")
     return client
 
 
@@ -90,8 +89,8 @@ def _ask(governor: Governor, service: Service, what: str, request: Callable[...,
         except globus_sdk.GlobusAPIError as e:
             if http_status(e) != 429 or time.monotonic() > deadline:
                 raise _start_error(what, e) from e
-        except (globus_sdk.NetworkError, MalformedAnswer, TimeoutError) as e:
-            raise _start_error(what, e) from e
+        except (globus_sdk.NetworkError, MalformedAnswer, TimeoutError, ValueError) as e:  # ValueError: of a token that cannot be one
+            raise _start_error(what, e) from (e if shows_no_credentials(e) else None)
 
 
 def _start_error(what: str, error: Exception) -> Exception:
@@ -102,5 +101,5 @@ def _start_error(what: str, error: Exception) -> Exception:
         return ServiceUnavailable(f"{reason}. Check the network, and https://status.globus.org.")
     status = http_status(error)
     if status == 401:
-        return CredentialsMissing(f"{reason}. The service does not accept the credentials. {_HOW_TO_LOG_IN}")
+        return CredentialsMissing(f"{reason}. The service does not accept the credentials. {HOW_TO_LOG_IN}")
     return _Refused(reason) if status in (403, 404) else ServiceUnavailable(reason)

@@ -28,8 +28,9 @@ from parsl.executors.globus_compute_multi.compute.service import (
 
 logger = logging.getLogger(__name__)
 
-#: More workers, tasks or seconds than an endpoint has. Far larger numbers could not be computed with.
+#: More tasks or seconds than an endpoint has, and more workers. Far larger numbers could not be computed with.
 _MOST = 1_000_000_000
+_MOST_WORKERS = 1_000_000
 
 #: An endpoint by its name, and one of its children or none.
 _Target = Tuple[str, Optional[str]]
@@ -104,7 +105,8 @@ class StatusPoller:
             details = answer["details"]
             managers = "managers" in details  # an engine without them always says that it has no tasks
             status = StatusAnswered(
-                endpoint, child_id, answer["status"] == "online", _count(details.get("total_workers")), _count(details.get("pending_tasks")),
+                endpoint, child_id, answer["status"] == "online",
+                _count(details.get("total_workers"), _MOST_WORKERS), _count(details.get("pending_tasks")),
                 heartbeat=_seconds(details.get("heartbeat_period")),
                 outstanding=_count(details.get("outstanding_tasks")) if managers else None,
                 tasks=_count(details.get("total_tasks")) if managers else None)
@@ -127,9 +129,9 @@ class StatusPoller:
             logger.warning("No status of endpoint %s%s: %s", endpoint, "" if child_id is None else f" (child {child_id})", explanation)
 
 
-def _count(value: Any) -> Optional[int]:
+def _count(value: Any, most: int = _MOST) -> Optional[int]:
     """What an endpoint says of itself, if it can be true: it runs whatever version its owner likes."""
-    return value if type(value) is int and 0 <= value <= _MOST else None
+    return value if type(value) is int and 0 <= value <= most else None
 
 
 def _seconds(value: Any) -> Optional[float]:

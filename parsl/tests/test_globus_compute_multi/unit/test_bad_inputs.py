@@ -99,7 +99,8 @@ def test_an_interrupt_by_the_user_while_an_argument_is_pickled_is_an_interrupt()
         GlobusComputeMultiExecutor([A]).submit(max, {}, raising(KeyboardInterrupt()))
 
 
-@pytest.mark.parametrize("value", [b"x" * 8_000_000, "x" * 8_000_000, list(range(4_000_000)), {"a": [bytes(4_000_000), bytes(3_999_999)]}])
+@pytest.mark.parametrize("value", [b"x" * 8_000_000, "x" * 8_000_000, list(range(4_000_000)), {"a": [bytes(4_000_000), bytes(3_999_999)]}],
+                         ids=["bytes", "text", "list", "dict"])
 def test_arguments_that_are_too_large_together_are_named_with_app_size_limit_and_remedy(value):
     with pytest.raises(TaskTooLarge, match=r"of max take \d\d,\d{3},\d{3} bytes .* at most 9,99\d,\d{3}.*ProxyStore"):
         GlobusComputeMultiExecutor([A]).submit(max, {}, value)

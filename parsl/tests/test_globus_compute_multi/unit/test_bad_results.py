@@ -98,7 +98,8 @@ def test_a_result_that_is_not_our_runners_says_so_and_nothing_of_it_is_used(data
 
 
 @pytest.mark.parametrize("child", [
-    "text", "../../v2/whoami", "4b116d3c-1703-4f8f-9f6f-39921e5864df/x", "", 3, True, [], {}, "x" * 1000])
+    "text", "../../v2/whoami", "4b116d3c-1703-4f8f-9f6f-39921e5864df/x", "", 3, True, [], {}, "x" * 1000],
+                         ids=["word", "path", "two", "empty", "number", "bool", "list", "dict", "long"])
 def test_a_child_id_that_is_none_is_not_asked_about(child):
     assert decode_result(body(text(ENVELOPE), details={"endpoint_id": child})).child_id is None
 
@@ -132,3 +133,14 @@ def test_a_value_that_does_not_unpickle_fails_its_task_alone(value):
     error = futures[0].exception(0)
     assert isinstance(error, ResultNotReadable) and "task 7 (int)" in str(error)
     assert futures[1].result(0) == 42
+
+
+@pytest.mark.parametrize("odd", ["x" * 1_000_000, "[" * 10, {"a": [1] * 100_000}, 3, None], ids=["long", "text", "large", "number", "none"])
+def test_what_is_told_of_a_task_is_short(odd):
+    result = decode_result(body(text({**ENVELOPE, "message": odd, "monitoring_lost": odd})))
+    assert result.outcome is Outcome.OK and len(result.message) <= 5000 and len(result.monitoring_lost) <= 1000
+
+
+def test_a_deep_word_on_monitoring_costs_the_task_nothing():
+    deep = text(ENVELOPE)[:-1] + ', "monitoring_lost": ' + "[" * 950 + "]" * 950 + "}"
+    assert decode_result(body(deep)).outcome is Outcome.OK

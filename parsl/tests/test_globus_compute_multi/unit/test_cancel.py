@@ -12,9 +12,18 @@ from parsl.app.app import join_app, python_app
 from parsl.config import Config
 from parsl.dataflow.dflow import DataFlowKernel
 from parsl.executors.globus_compute_multi import GlobusComputeMultiExecutor, cancelling
-from parsl.executors.globus_compute_multi.errors import CannotCancel, TaskCancelled
+from parsl.executors.globus_compute_multi.errors import (
+    CannotCancel,
+    SchedulerCrashed,
+    TaskCancelled,
+)
 from parsl.executors.globus_compute_multi.messages import CancelRequested
-from parsl.executors.globus_compute_multi.scheduling.events import Outcome
+from parsl.executors.globus_compute_multi.scheduling.events import (
+    Outcome,
+)
+from parsl.executors.globus_compute_multi.scheduling.events import (
+    TaskCancelled as TaskCancelledEvent,
+)
 from parsl.executors.globus_compute_multi.scheduling.policy import Policy
 from parsl.executors.globus_compute_multi.workflow import Left
 from parsl.executors.threads import ThreadPoolExecutor
@@ -171,6 +180,38 @@ def test_while_the_scheduler_is_busy_cancel_raises_and_the_request_is_withdrawn(
             policy.go_on.set()
         harness.answer(harness.started(), "value")
         assert future.result(10) == "value"
+
+
+def test_cancel_is_answered_though_the_scheduler_crashes_over_it(tmp_path):
+    def crash(task):
+        raise RuntimeError("a bug")
+
+    with running(tmp_path / "log", accepts=False) as harness:
+        future, reply = harness.submit(1), Future()
+        harness.owner._scheduler._handlers[TaskCancelledEvent] = crash
+        harness.owner.post(CancelRequested(None, future, reply))
+        with pytest.raises(CannotCancel, match="crashed"):
+            reply.result(10)
+        assert isinstance(future.exception(10), SchedulerCrashed)
+
+
+def test_a_scheduler_that_has_begun_and_does_not_end_is_not_waited_for_without_end(monkeypatch):
+    monkeypatch.setattr(cancelling, "PATIENCE", 0.05)
+    reply = Future()
+    reply.set_running_or_notify_cancel()
+    with pytest.raises(CannotCancel, match="not known whether"):
+        cancelling.wait_for(reply)
+
+
+def test_a_task_whose_value_was_of_no_use_can_be_cancelled_when_it_is_submitted_again(tmp_path):
+    with running(tmp_path / "log") as harness:
+        first = harness.submit(1, NODE)
+        harness.answer(harness.started(), "value")  # which does not unpickle, say
+        assert first.result(10) == "value"
+        harness.accepts = False
+        second = harness.submit(2, NODE)
+        assert ask(harness, NODE)
+        assert isinstance(second.exception(10), TaskCancelled)
 
 
 # the executor, on a real DataFlowKernel; the service is not asked

@@ -5,6 +5,7 @@ import json
 import logging
 import queue
 import socket
+import ssl
 import struct
 import threading
 import time
@@ -15,8 +16,10 @@ from types import SimpleNamespace
 
 import globus_sdk
 import pytest
+import requests
 from globus_compute_sdk import Client
 from globus_sdk.authorizers import GlobusAuthorizer
+from urllib3.exceptions import MaxRetryError, SSLError
 
 from parsl.executors.globus_compute_multi.compute import backoff, service
 from parsl.executors.globus_compute_multi.compute.dispatcher import (
@@ -267,7 +270,9 @@ def test_a_refusal_for_too_many_requests_is_waited_out_however_often_it_comes(di
 
 
 @pytest.mark.parametrize("value, seconds", [("7", 7.0), ("0.5", 0.5), ("-5", 0.0), (None, None), ("soon", None), ("inf", None), ("nan", None),
-                                            ("", None), ("Mon, 01 Jan 2001 00:00:00 GMT", 0.0)])
+                                            ("", None), ("Mon, 01 Jan 2001 00:00:00 GMT", 0.0), ("1e400", None),
+                                            ("Mon, 01 Jan 10000000 00:00:00 GMT", None),
+                                            ("Mon, 01 Jan 99999999999999999999 00:00:00 GMT", None)])
 def test_what_the_service_says_of_when_to_come_back(value, seconds):
     error = SimpleNamespace(headers={} if value is None else {"Retry-After": value})
     assert service.retry_after(error) == seconds
@@ -406,3 +411,9 @@ def test_a_failed_upload_leaves_the_time_for_the_next_request_as_it_was(dispatch
         api.submit(ENDPOINT, RUNNER, None, [("s/1.1", "x" * 1_000_000, 1)])
     assert api._transport.http_timeout == service.ANSWER_TIMEOUT
     api.close()
+
+
+@pytest.mark.parametrize("cause, sure", [(ssl.SSLCertVerificationError(1, "verify failed"), True), (ssl.SSLEOFError(8, "EOF"), False)])
+def test_a_service_whose_certificate_is_refused_has_certainly_not_seen_the_request(cause, sure):
+    error = requests.exceptions.SSLError(MaxRetryError(None, "/", SSLError(cause)))
+    assert service.not_sent(globus_sdk.GlobusConnectionError("", error)) is sure

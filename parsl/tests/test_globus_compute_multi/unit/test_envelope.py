@@ -3,9 +3,12 @@ from __future__ import annotations
 
 import inspect
 import json
+import multiprocessing
+import os
 import subprocess
 import sys
 import uuid
+from concurrent.futures import ProcessPoolExecutor
 
 import pytest
 from globus_compute_common.messagepack import pack
@@ -176,3 +179,24 @@ def test_the_size_on_the_wire_is_never_underestimated(size):
     serializer = JSONData()
     payload = f"0000000\n{serializer.serialize(encode_arguments('s' * 32, '123456789.99', packed))}0000000\n{serializer.serialize({})}"
     assert len(json.dumps(payload)) + 2 <= wire_size(packed) <= len(json.dumps(payload)) + 256
+
+
+def start_a_session():
+    import os
+    os.setsid()
+
+
+def packed_for_runner(function):
+    return encode_arguments("s", "1.1", pack_apply_message(function, (), {}))
+
+
+def test_the_mark_of_a_process_is_that_of_the_engine_whatever_apps_do_in_the_workers_of_its_pool(monkeypatch):
+    monkeypatch.delenv("PARSL_WORKER_RANK", raising=False)
+    here = runner.globus_compute_multi_runner(*packed_for_runner(int))["process"]
+    assert here.endswith(f"/{os.getpid()}")
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+        for function in (int, start_a_session, int):
+            envelope = pool.submit(runner.globus_compute_multi_runner, *packed_for_runner(function)).result(60)
+            assert (envelope["outcome"], envelope["process"]) == ("ok", here)
+    monkeypatch.setenv("PARSL_WORKER_RANK", "0")
+    assert runner.globus_compute_multi_runner(*packed_for_runner(int))["process"] is None

@@ -337,3 +337,18 @@ def test_a_request_that_was_not_answered_may_arrive_late_and_counts_for_longer()
     governor.ended()
     clock.now += 1.0
     next_submission(governor, clock)
+
+
+def test_a_request_that_was_not_answered_takes_one_place_and_none_of_its_kinds_share():
+    clock = Clock()
+    governor = Governor(20, 10.0, clock)
+    for number in range(20):
+        assert governor.try_permit(Kind.STATUS, "me"), f"{number} statuses without an answer stop the next"
+        governor.given_up(Kind.STATUS)
+        governor.ended(Kind.STATUS)
+    assert not governor.try_permit(Kind.STATUS, "me") and governor.wait(Kind.STATUS, "me") == pytest.approx(40.0)
+    clock.now += 40.1
+    for _ in range(4):
+        assert governor.try_permit(Kind.STATUS, "me")
+        governor.ended(Kind.STATUS)
+    assert not governor.try_permit(Kind.STATUS, "me"), "answered ones count in their share"

@@ -3,14 +3,17 @@ from __future__ import annotations
 
 import threading
 import time
+import uuid
 from concurrent.futures import Future
 
 import pytest
 from globus_compute_sdk import Client
 from globus_sdk import AccessTokenAuthorizer
 
+from parsl.executors.globus_compute_multi import GlobusComputeMultiExecutor, parts
 from parsl.executors.globus_compute_multi.compute.backoff import (
     LONGEST_SECONDS,
+    LONGEST_WISH,
     Backoff,
 )
 from parsl.executors.globus_compute_multi.compute.dispatcher import (
@@ -29,13 +32,17 @@ from parsl.executors.globus_compute_multi.observe.runlog import RunLog
 from parsl.executors.globus_compute_multi.owner import Owner
 from parsl.executors.globus_compute_multi.resolver import Resolver
 from parsl.executors.globus_compute_multi.resources import Requirement
-from parsl.executors.globus_compute_multi.scheduling.events import TaskSubmitted
+from parsl.executors.globus_compute_multi.scheduling.events import (
+    TaskSubmitted,
+    TurnGranted,
+)
 from parsl.executors.globus_compute_multi.scheduling.policy import Policy
 from parsl.executors.globus_compute_multi.scheduling.queueing import AheadRule
 from parsl.executors.globus_compute_multi.scheduling.scheduler import (
     Scheduler,
     Settings,
 )
+from parsl.tests.test_globus_compute_multi.unit.answering import answering
 from parsl.tests.test_globus_compute_multi.unit.driver import spec
 
 pytestmark = pytest.mark.local
@@ -66,13 +73,14 @@ class NoFetcher:
 
 @pytest.fixture
 def make_owner(tmp_path):
-    def make(scheduler):
+    def make(scheduler, dispatcher=None, governor=None):
         resolver, log = Resolver(), RunLog(tmp_path / "run.jsonl")
         owner = Owner(scheduler=scheduler([spec("a", 1)], Settings(AheadRule(None), None)), matcher=Matcher("s"),
-                      governor=Governor(None, 1.0), resolver=resolver, run_log=log, endpoint_ids={"a": "id"}, ran_on=lambda node, endpoint: None)
+                      governor=governor or Governor(None, 1.0), resolver=resolver, run_log=log, endpoint_ids={"a": "id"},
+                      ran_on=lambda node, endpoint: None)
         log.start()
         resolver.start()
-        owner.start(NoDispatcher(), None, NoFetcher())
+        owner.start(dispatcher or NoDispatcher(), None, NoFetcher())
         ends.append((owner, resolver, log))
         return owner
 
@@ -132,10 +140,10 @@ class Sleeps(Policy):
 @pytest.fixture
 def with_policy(tmp_path):
     """Makes owners that can dispatch to two endpoints, as the policy says."""
-    def make(policy):
+    def make(policy, governor=None):
         resolver, log = Resolver(), RunLog(tmp_path / "run.jsonl")
         owner = Owner(scheduler=Scheduler([spec("a"), spec("b")], Settings(AheadRule(None), None), policy), matcher=Matcher("s"),
-                      governor=Governor(None, 1.0), resolver=resolver, run_log=log, endpoint_ids={"a": "id", "b": "id"},
+                      governor=governor or Governor(None, 1.0), resolver=resolver, run_log=log, endpoint_ids={"a": "id", "b": "id"},
                       ran_on=lambda node, endpoint: None)
         log.start()
         resolver.start()
@@ -183,11 +191,85 @@ def test_a_permit_of_a_submission_that_shutdown_overtakes_goes_back():
     assert governor.submission_wait() < float("inf")
 
 
+def test_a_permit_that_a_turn_brings_after_the_dispatcher_was_stopped_goes_back():
+    governor, stopping = Governor(1, 1000.0), threading.Event()
+    client = Client(authorizer=AccessTokenAuthorizer("token"), do_version_check=False, local_compute_services=True)
+    dispatcher = Dispatcher(client=client, runner_id="", session="s", governor=governor, post=None, on_task_group=None, stopping=stopping)
+    dispatcher.start()
+    assert governor.try_submission()
+    stopping.set()
+    dispatcher.stop()
+    dispatcher.send(Submission(1, "id", ()))
+    assert dispatcher.join(10)
+    assert governor.submission_wait() < float("inf")
+
+
+class BreaksInATurn(Scheduler):
+    def handle(self, event):
+        if isinstance(event, TurnGranted):
+            raise RuntimeError("a bug")
+        return super().handle(event)
+
+
+def test_a_permit_of_a_turn_in_which_the_scheduler_crashes_goes_back(make_owner):
+    governor = Governor(1, 1000.0)
+    assert isinstance(post(make_owner(BreaksInATurn, Ready(), governor), 1).exception(10), SchedulerCrashed)
+    assert governor.submission_wait() < float("inf")
+
+
+class SleepsInATurn(Policy):
+    def __init__(self, governor):
+        self.governor, self.asked, self.go_on = governor, threading.Event(), threading.Event()
+
+    def choose(self, task, candidates, outlook):
+        if self.governor._open:
+            self.asked.set()
+            self.go_on.wait(60)
+        return candidates[0]
+
+
+def test_a_permit_of_a_turn_that_hangs_goes_back_at_shutdown_and_only_once(with_policy, monkeypatch):
+    governor, sent = Governor(1, 1000.0), []
+    policy = SleepsInATurn(governor)
+    monkeypatch.setattr(Ready, "send", lambda self, submission: sent.append(submission))
+    owner = with_policy(policy, governor)
+    try:
+        post(owner, 1)
+        assert policy.asked.wait(10)
+        assert not owner.shut_down(0.2)
+        assert governor._open == 0
+    finally:
+        policy.go_on.set()
+    owner._thread.join(10)
+    assert governor._open == 0 and not sent
+
+
+def test_stopping_does_not_wait_until_many_slow_callbacks_are_done(tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr(parts, "_STOP_SECONDS", 1.5)
+    go_on, futures = threading.Event(), []
+
+    def answer(path, body):
+        return 200, {"function_uuid": str(uuid.uuid4())} if path.endswith("/functions") else {"status": "offline", "details": {}}
+
+    with answering(answer) as client:
+        executor = GlobusComputeMultiExecutor([str(uuid.uuid4())], client=client, request_limit=None, log_file=tmp_path / "log.jsonl")
+        executor.start()
+        for _ in range(100):
+            futures.append(executor.submit(int, {}))
+            futures[-1].add_done_callback(lambda _: go_on.wait(0.3))
+        executor.shutdown()
+    assert not all(future.done() for future in futures)
+    assert "futures are not completed yet" in caplog.text and "left alone: resolver" in caplog.text
+    go_on.set()
+    assert all(isinstance(future.exception(10), TaskNotCompleted) for future in futures)
+
+
 def test_back_off_grows_with_jitter_and_respects_the_services_wish():
     backoff = Backoff()
     for step in range(10):
         longest = min(0.5 * 2 ** step, LONGEST_SECONDS)
         assert longest / 2 <= backoff.next() <= longest
-    assert backoff.next(at_least=1000.0) == 1000.0
+    assert backoff.next(at_least=100.0) == 100.0
+    assert backoff.next(at_least=1e300) == LONGEST_WISH
     backoff.reset()
     assert backoff.next() <= 0.5

@@ -192,3 +192,71 @@ def test_a_callback_may_stop_the_resolver():
     resolver.start()
     resolver.fail(future, ValueError("x"), "task")
     assert stopped.wait(5)
+
+
+class Untold(Exception):
+    def __str__(self):
+        raise SystemExit
+
+
+class UntoldTrap:
+    def __reduce__(self):
+        return exec, (f"from {__name__} import Untold; raise Untold",)
+
+
+def test_an_exception_whose_text_ends_threads_fails_its_task_alone(resolver):
+    assert isinstance(resolved(resolver, serialize(UntoldTrap())).exception(10), ResultNotReadable)
+    assert resolved(resolver, serialize(1)).result(10) == 1
+
+
+def test_whatever_ends_the_reading_of_a_result_fails_its_task_alone(resolver, monkeypatch):
+    def end(*_):
+        raise SystemExit
+
+    monkeypatch.setattr(Resolver, "_open", end)
+    assert isinstance(resolved(resolver, serialize(1)).exception(10), ResultNotReadable)
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_thread_that_has_died_has_not_finished(monkeypatch):
+    resolver, future, run = Resolver(), Future(), Resolver._run
+
+    def die(self):
+        monkeypatch.setattr(Resolver, "_run", run)
+        raise RuntimeError("nobody knows why")
+
+    monkeypatch.setattr(Resolver, "_run", die)
+    resolver.start()
+    resolver.fail(future, ValueError("x"), "task")
+    resolver.finish()
+    assert resolver.join(10)
+    assert isinstance(future.exception(0), ValueError)
+
+
+def test_slow_callbacks_are_waited_for_so_long_in_all_and_go_on_afterwards(caplog):
+    resolver, go_on = Resolver(), threading.Event()
+    futures = [Future() for _ in range(20)]
+    for future in futures:
+        future.add_done_callback(lambda _: go_on.wait(0.1))
+        resolver.fail(future, ValueError("x"), "task")
+    resolver.start()
+    resolver.finish()
+    assert not resolver.join(10, 0.35)
+    said = [record.message for record in caplog.records]
+    assert len(said) == 1 and 1 <= int(said[0].split()[0]) < 20 and "futures are not completed yet" in said[0]
+    go_on.set()
+    assert all(future.exception(10) for future in futures)
+    assert resolver.join(10)
+
+
+def test_a_callback_that_hangs_when_there_is_little_time_left_holds_up_no_future_either(caplog):
+    resolver, futures, release = Resolver(), [Future() for _ in range(3)], threading.Event()
+    futures[0].add_done_callback(lambda _: release.wait(60))
+    resolver.start()
+    for future in futures:
+        resolver.fail(future, ValueError("x"), "task 7 (slow)")
+    resolver.finish()
+    resolver.join(60, 0.2)
+    assert "task 7 (slow)" in caplog.text
+    assert all(future.exception(10) for future in futures)
+    release.set()

@@ -10,6 +10,7 @@ import pytest
 from globus_compute_sdk.serialize import JSONData
 
 from parsl.executors.globus_compute_multi.compute import runner
+from parsl.executors.globus_compute_multi.compute.backoff import Backoff
 from parsl.executors.globus_compute_multi.compute.envelope import encode_arguments
 from parsl.executors.globus_compute_multi.compute.governor import Governor
 from parsl.executors.globus_compute_multi.compute.messages import (
@@ -18,6 +19,7 @@ from parsl.executors.globus_compute_multi.compute.messages import (
 )
 from parsl.executors.globus_compute_multi.compute.result_fetcher import (
     MOST_AT_ONCE,
+    TRIES,
     ResultFetcher,
 )
 from parsl.executors.globus_compute_multi.scheduling.events import Outcome
@@ -189,3 +191,34 @@ def test_a_service_that_fails_for_long_is_said_once_and_does_not_keep_the_thread
     assert bench.fetcher.join(30)
     assert bench.messages.empty()
     assert len([record for record in caplog.records if record.levelname == "WARNING" and "did not give the results" in record.message]) == 1
+
+
+def test_what_is_asked_for_later_does_not_wait_for_a_task_whose_result_the_service_cannot_give(bench, monkeypatch):
+    monkeypatch.setattr(Backoff, "next", lambda *_: 3600.0)
+    bench.misbehave = lambda task_uuids: ((500, {}),) if bench.uuid_of("3.1") in task_uuids else None
+    bench.fetch(["3.1"])
+    while not bench.fetcher._failed:
+        assert not bench.stopping.wait(0.01)
+    for attempt_id in ("4.1", "5.1"):
+        bench.fetch([attempt_id, "3.1"])
+        bench.until_fetched([attempt_id])
+    assert [len(asked) for asked in bench.asked] == [1, 1, 1], "and the task is not asked for before its time"
+
+
+@pytest.mark.parametrize("status", [400, 403, 404, 410])
+def test_a_task_of_which_the_service_refuses_to_speak_has_no_result(bench, status):
+    bench.give("4.1", done("4.1"))
+    bench.misbehave = lambda task_uuids: ((status, {"reason": "no such task"}),) if bench.uuid_of("3.1") in task_uuids else None
+    bench.fetch(["3.1", "4.1"])
+    assert [result.attempt_id for result in bench.until_fetched(["3.1", "4.1"])] == ["4.1"]
+    assert not bench.fetcher._refusals and not bench.fetcher._failed
+
+
+def test_while_the_credentials_are_refused_it_asks_on_and_says_once_what_to_do(bench, monkeypatch, caplog):
+    monkeypatch.setattr(Backoff, "next", lambda *_: 0.01)
+    bench.misbehave = times(2 * TRIES, (401, {}))
+    bench.give("7.1", done("7.1"))
+    bench.fetch(["7.1"])
+    assert len(bench.until_fetched(["7.1"])) == 1
+    said = [record.message for record in caplog.records if record.levelname == "WARNING"]
+    assert len(said) == 1 and "GLOBUS_COMPUTE_CLIENT_ID" in said[0]

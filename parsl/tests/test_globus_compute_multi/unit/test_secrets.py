@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import logging
 import os
+import queue
 import socket
 import stat
 import threading
@@ -13,9 +14,14 @@ from globus_compute_sdk import Client
 from globus_sdk import AccessTokenAuthorizer
 
 from parsl.executors.globus_compute_multi import Endpoint, GlobusComputeMultiExecutor
+from parsl.executors.globus_compute_multi.compute.dispatcher import (
+    Dispatcher,
+    Submission,
+)
 from parsl.executors.globus_compute_multi.compute.governor import Governor
 from parsl.executors.globus_compute_multi.compute.result_stream import ResultStream
 from parsl.executors.globus_compute_multi.compute.service import Service
+from parsl.executors.globus_compute_multi.errors import ServiceUnavailable
 from parsl.executors.globus_compute_multi.observe.runlog import RunLog
 
 pytestmark = pytest.mark.local
@@ -64,6 +70,52 @@ def test_a_start_that_fails_says_nothing_of_the_token(client, said, closed_port,
     executor.shutdown()
 
 
+@pytest.mark.parametrize("token", [f"{PLANTED}\n", f" {PLANTED}\r\nX: y", f"{PLANTED}\u20ac"])
+def test_a_start_with_a_token_that_cannot_be_one_says_nothing_of_it(said, closed_port, tmp_path, token):
+    client = Client(authorizer=AccessTokenAuthorizer(token), do_version_check=False, local_compute_services=True)
+    client.web_service_address = f"http://127.0.0.1:{closed_port}"
+    executor = GlobusComputeMultiExecutor([A], client=client, request_limit=None, log_file=tmp_path / "log.jsonl")
+    with pytest.raises(ServiceUnavailable) as failed:
+        executor.start()
+    assert PLANTED not in "".join(traceback.format_exception(failed.value)) + repr(failed.value) + said()
+    executor.shutdown()
+
+
+@pytest.mark.parametrize("proxy", [
+    f"http://user:{PLANTED}@[127.0.0.1", f"http://user:{PLANTED}@127.0.0.1:port", f"odd://user:{PLANTED}@127.0.0.1:9",
+    f"http://user:{PLANTED}@127.0.0.1:{{port}}", f"http://user:{PLANTED}@no.such.host.invalid:9", f"socks5://user:{PLANTED}@127.0.0.1:9"])
+def test_a_start_through_a_proxy_that_does_not_work_says_nothing_of_its_password(client, said, closed_port, tmp_path, monkeypatch, proxy):
+    for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
+        monkeypatch.setenv(name, proxy.format(port=closed_port))
+    for name in ("no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    client.web_service_address = "http://service.invalid:9"
+    executor = GlobusComputeMultiExecutor([A], client=client, request_limit=None, log_file=tmp_path / "log.jsonl")
+    with pytest.raises(ServiceUnavailable) as failed:
+        executor.start()
+    assert PLANTED not in "".join(traceback.format_exception(failed.value)) + repr(failed.value) + said()
+    executor.shutdown()
+
+
+def test_a_submission_that_ends_with_an_unexpected_error_says_nothing_of_its_text(client, said, monkeypatch):
+    def submit(*_):
+        raise RuntimeError(PLANTED)
+
+    monkeypatch.setattr(Service, "submit", submit)
+    messages, stopping, governor = queue.SimpleQueue(), threading.Event(), Governor(None, 1.0)
+    dispatcher = Dispatcher(client=client, runner_id="", session="s", governor=governor, post=messages.put, on_task_group=None,
+                            stopping=stopping)
+    dispatcher.start()
+    assert governor.try_submission()
+    dispatcher.send(Submission(1, "id", ()))
+    refused = messages.get(timeout=30)
+    stopping.set()
+    dispatcher.stop()
+    assert dispatcher.join(30)
+    assert "Submission 1 ended with an unexpected error, RuntimeError" in said() and "in submit" in said()
+    assert PLANTED not in said() + repr(refused)
+
+
 @pytest.mark.parametrize("url", [
     f"amqp://user:{PLANTED}@127.0.0.1:{{port}}/vhost", f"amqps://user:{PLANTED}@127.0.0.1:{{port}}/vhost",
     f"amqp://{PLANTED}:{PLANTED}@127.0.0.1:{{port}}/{PLANTED}", f"amqp://user:{PLANTED}@127.0.0.1:port/", f"amqp://user:{PLANTED}@[127.0.0.1/",
@@ -75,7 +127,13 @@ def test_a_result_stream_that_cannot_connect_says_nothing_of_the_address(client,
         tried.release()
         return url.format(port=closed_port), "prefix"
 
+    def looked_up(host, *args, getaddrinfo=socket.getaddrinfo, **more):  # no name server is asked
+        if not host.startswith("127."):
+            raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+        return getaddrinfo(host, *args, **more)
+
     monkeypatch.setattr(Service, "result_queue", result_queue)
+    monkeypatch.setattr(socket, "getaddrinfo", looked_up)
     stream = ResultStream(client=client, governor=Governor(None, 1.0), post=lambda message: None, stopping=stopping)
     stream.start()
     stream.consume("group")

@@ -122,3 +122,9 @@ def test_a_question_that_waits_to_be_asked_is_not_asked_twice():
     poller.stop()
     assert poller.join(30)
     assert messages == [StatusAnswered("delta", None, None), StatusAnswered("delta", CHILD, None)]
+
+
+def test_no_endpoint_has_more_than_a_million_workers(ask):
+    assert ask({"status": "online", "details": {"total_workers": 1_000_000, "pending_tasks": 2_000_000}}, CHILD).workers == 1_000_000
+    message = ask({"status": "online", "details": {"total_workers": 1_000_001, "pending_tasks": 2_000_000}}, CHILD)
+    assert (message.workers, message.pending) == (None, 2_000_000)

@@ -182,3 +182,19 @@ def test_bytecode_that_another_python_misreads_is_tried_again_as_a_failure_of_th
         assert again == "1.2"
         harness.answer(again, "value")
         assert future.result(10) == "value"
+
+
+def test_an_endpoint_that_tells_ever_other_versions_from_ever_other_children_is_warned_of_a_few_times_and_costs_little():
+    check = VersionCheck(OURS)
+    notes = [check.note("a", result(f"c{child}", python=f"3.{child}.{number}")) for child in range(20, 1520) for number in range(100)]
+    assert sum(1 for noted in notes if noted is not None and noted.warning) == 5
+    assert len(check._children) == 1000 and max(len(child.noted) for child in check._children.values()) <= 20
+    assert check.note("b", result(python="2.7")).warning
+
+
+def test_the_child_that_was_not_heard_of_for_longest_is_forgotten_first():
+    check = VersionCheck(OURS)
+    for child in range(2000):
+        check.note("a", result("lives", **OURS))
+        check.note("a", result(f"c{child}", **OURS))
+    assert check.note("a", result("lives", **OURS)) is None
