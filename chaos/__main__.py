@@ -23,11 +23,12 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--runs", type=int, default=20, help="runs, with seeds that follow one another (20)")
     parser.add_argument("--tasks", type=int, default=500, help="tasks of each workflow (500)")
     parser.add_argument("--seed", type=int, default=1, help="seed of the first run (1)")
-    parser.add_argument("--least", type=int, default=5, help="fewest faults of a run (5)")
+    parser.add_argument("--least", type=int, default=5, help="fewest faults of a run; fewer that strike something are a violation (5)")
     parser.add_argument("--most", type=int, default=8, help="most faults of a run (8)")
     parser.add_argument("--faults", default=",".join(KINDS), metavar="KIND,...", help=f"kinds that may strike: {', '.join(KINDS)} (all)")
     parser.add_argument("--longest-pause", type=float, default=LONGEST_PAUSE, help="seconds that an endpoint is paused at most (60)")
-    parser.add_argument("--retries", type=int, default=0, help="Parsl's retries, for both executors (0)")
+    parser.add_argument("--retries", type=int, default=0, help="Parsl's retries (0)")
+    parser.add_argument("--rival-retries", type=int, metavar="RETRIES", help="Parsl's retries of the three GlobusComputeExecutors (--retries)")
     parser.add_argument("--patience", type=float, default=180.0,
                         help="seconds without a future resolved after which those that are left count as hung; more than twice the "
                              "executor's silence_seconds, 60 (180)")
@@ -49,15 +50,17 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run, and print; returns the exit status."""
     options = parse(arguments)
-    print(f"failover_attempts={FAILOVER_ATTEMPTS}, retries={options.retries}, service's limits on", flush=True)
+    sides: list[tuple[str, int, dict[str, int]]] = [("ours", options.retries, {"failover_attempts": FAILOVER_ATTEMPTS})]
+    if options.rival:
+        sides.append(("rival", options.retries if options.rival_retries is None else options.rival_retries, {}))
     results: list[Result] = []
     for seed in range(options.seed, options.seed + options.runs):
         faults = plan_faults(seed, options.least, options.most, options.faults, options.longest_pause)
         if options.plan:
             print(f"seed {seed:3d}  {describe(faults)}")
             continue
-        for side in ("ours", "rival") if options.rival else ("ours",):
-            order = Order(side, seed, options.tasks, options.retries, options.patience, {"failover_attempts": FAILOVER_ATTEMPTS})
+        for side, retries, more in sides:
+            order = Order(side, seed, options.tasks, retries, options.patience, more, options.least)
             keep = None
             if options.keep is not None:
                 keep = options.keep.resolve() / f"{seed}-{side}"

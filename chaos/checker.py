@@ -1,13 +1,14 @@
 """What was wrong with a run: over what became of the futures, the run log, and the requests at the service."""
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from parsl.executors.globus_compute_multi.observe.replay import (
     InconsistentLog,
+    RunState,
     read_log,
     replay,
 )
@@ -52,7 +53,11 @@ def check_log(lines: Iterable[dict[str, Any]], tasks: int | None) -> Verdict:
     verdict = Verdict()
     try:
         kept = list(lines)
-        state = replay(kept)
+        state = replay(kept[:1])
+        check = _LineChecks(state)
+        for line in kept[1:]:
+            state.apply(line)
+            verdict.violations += check(line)
     except InconsistentLog as error:
         verdict.violations.append(f"the log does not replay: {error}")
         return verdict
@@ -67,30 +72,54 @@ def check_log(lines: Iterable[dict[str, Any]], tasks: int | None) -> Verdict:
         held = sorted(endpoint.running | endpoint.ahead)
         if held:
             verdict.violations.append(f"endpoint {endpoint.name} holds attempts {_some(held)} at the end of the log")
-    verdict.violations += _check_lines(kept)
     return verdict
 
 
-def _check_lines(lines: Sequence[dict[str, Any]]) -> list[str]:
-    """What the replay does not look at: core requirements, sizes, and that a task ends once."""
-    wrong = []
-    cores = {(item["endpoint"], number): threads["cores"] for item in lines[0]["endpoints"] for number, threads in enumerate(item["threads"])}
-    needs: dict[int, int] = {}
-    ended: set[int] = set()
-    for line in lines:
+class _LineChecks:
+    """What the replay does not look at: where attempts begin, sizes, and what ends a task. To be called with each line that was replayed."""
+
+    def __init__(self, state: RunState) -> None:
+        self._state = state
+        self._groups = {item["endpoint"]: item.get("filesystem") for item in state.header["endpoints"]}
+        self._needs: dict[int, dict[str, Any]] = {}
+        self._came: set[str] = set()
+        self._ended: set[int] = set()
+
+    def __call__(self, line: dict[str, Any]) -> Iterable[str]:
         if line["kind"] == "task":
-            needs.setdefault(line["task"], line.get("cores", 1))
-            if line["state"] in ("done", "failed"):
-                if line["task"] in ended:
-                    wrong.append(f"task {line['task']} ends twice in the log")
-                ended.add(line["task"])
+            return self._task(line)
+        if line["kind"] == "attempt" and line["state"] in ("finished", "duplicate"):
+            if line["outcome"] == "ok":
+                self._came.add(line["attempt"])
         elif line["kind"] == "attempt" and "thread_class" in line:
-            has = cores[line["endpoint"], line["thread_class"]]
-            if has < needs[line["task"]]:
-                wrong.append(f"task {line['task']} needs {needs[line['task']]} cores, and went to a thread of {line['endpoint']} with {has}")
+            return [f"attempt {line['attempt']} {what}" for what in self._begins(line)]
         elif line["kind"] == "dispatch" and line.get("bytes", 0) > MOST_BYTES:
-            wrong.append(f"dispatch {line['dispatch']} has {line['bytes']:,} bytes, more than {MOST_BYTES:,}")
-    return wrong
+            return [f"dispatch {line['dispatch']} has {line['bytes']:,} bytes, more than {MOST_BYTES:,}"]
+        return []
+
+    def _task(self, line: dict[str, Any]) -> Iterator[str]:
+        task, attempt = line["task"], line.get("attempt")
+        self._needs.setdefault(task, line)  # the first line of a task says what it needs
+        if line["state"] not in ("done", "failed"):
+            return
+        if task in self._ended:
+            yield f"task {task} ends twice in the log"
+        self._ended.add(task)
+        known = self._state.attempts.get(str(attempt))
+        if line["state"] == "done" and (attempt not in self._came or known is None or known.task != task):
+            yield f"task {task} is done by attempt {attempt}, of which no result of this task came"
+
+    def _begins(self, line: dict[str, Any]) -> Iterator[str]:
+        endpoint, needs = self._state.endpoints[line["endpoint"]], self._needs[line["task"]]
+        has, cores = endpoint.classes[line["thread_class"]].cores, needs.get("cores", 1)
+        if has < cores:
+            yield f"needs {cores} cores, and went to a thread of {endpoint.name} with {has}"
+        if not endpoint.online:
+            yield f"begins on {endpoint.name}, which is offline"
+        if endpoint.paused_until is not None and line["t"] < endpoint.paused_until:
+            yield f"begins on {endpoint.name}, which is left alone"
+        if needs.get("filesystem") not in (None, self._groups[endpoint.name]):
+            yield f"needs the file system {needs['filesystem']}, and went to {endpoint.name}, which has {self._groups[endpoint.name]}"
 
 
 def check_log_file(path: Path, tasks: int | None) -> Verdict:

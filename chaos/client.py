@@ -1,7 +1,8 @@
 """The user's program of a run: runs the workflow with one of the sides, in a process of its own, and says what became of each future.
 
 Reads from its input, as JSON, what to run (see :class:`chaos.run.Order`), and prints one JSON object a line: ``{"done": n}`` while it
-runs, ``{"report": …}`` when all futures are resolved or it has waited long enough, ``{"shutdown": …}`` when it has cleaned up.
+runs, ``{"report": …}`` when all futures are resolved or it has waited long enough, ``{"shutdown": …}`` when it has waited a little for what
+might still come, and cleaned up.
 """
 from __future__ import annotations
 
@@ -30,6 +31,9 @@ _REPORT_SECONDS = 0.2
 
 #: Seconds that threads and sockets have to be gone after clean-up.
 _GONE_SECONDS = 3.0
+
+#: Seconds after the last future in which one may be resolved a second time before the clean-up begins.
+_SETTLE_SECONDS = 3.0
 
 
 def say(**what: Any) -> None:
@@ -122,9 +126,15 @@ def report(order: dict[str, Any], futures: Sequence[Future[Any]], progress: Prog
     """What became of all futures."""
     planned = plan_workflow(order["seed"], order["tasks"])
     found = [outcome(future, expected, task.raises) for future, task, expected in zip(futures, planned, expected_values(planned))]
-    return {"seconds": progress.last - began, "states": dict(Counter(state for state, _ in found)),
-            "twice": len(twice) + sum(count > 1 for count in progress.callbacks.values()),
-            "errors": [*twice[:5], *sorted({error for _, error in found if error and not error.startswith("DependencyError")})[:20]]}
+    own = Counter(error for _, error in found if error and not error.startswith("DependencyError"))
+    return {"seconds": progress.last - began, "states": dict(Counter(state for state, _ in found)), "twice": count_twice(twice, progress),
+            "followed": sum(error.startswith("DependencyError") for _, error in found),
+            "errors": [*twice[:5], *(f"{count} x {error}" for error, count in sorted(own.items())[:20])]}
+
+
+def count_twice(twice: Sequence[str], progress: Progress) -> int:
+    """How many futures were resolved more than once so far, or had their callback called more than once."""
+    return len(twice) + sum(count > 1 for count in list(progress.callbacks.values()))
 
 
 def leftovers(before: set[Any]) -> dict[str, Any]:
@@ -152,10 +162,12 @@ def main() -> None:
     futures = submit(order, progress)
     wait(futures, progress, order["patience"])
     say(report=report(order, futures, progress, twice, began))
+    time.sleep(_SETTLE_SECONDS)
     cleaning = time.monotonic()
     dfk.cleanup()
     seconds = time.monotonic() - cleaning
-    say(shutdown={"seconds": seconds, **leftovers(before)})
+    left = leftovers(before)
+    say(shutdown={"seconds": seconds, **left, "twice": count_twice(twice, progress)})
 
 
 if __name__ == "__main__":

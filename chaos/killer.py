@@ -12,7 +12,7 @@ from typing import Any
 import psutil
 
 from chaos.budget import RequestWatch
-from chaos.plan import ENDPOINTS, ENGINE_KINDS, Fault
+from chaos.plan import ENDPOINTS, ENGINE_KINDS, GROUPS, Fault, describe
 from chaos.proxy import Proxy
 from local_globus_compute import LocalComputeError, LocalGlobusCompute
 from local_globus_compute.processes import kill_all, session_members
@@ -22,6 +22,12 @@ PATIENCE = 30.0
 
 #: Seconds that a fault waits for an endpoint that can be struck, and that it waits for an engine before it strikes something else.
 TARGET_PATIENCE, ENGINE_PATIENCE = 20.0, 2.0
+
+#: Seconds for which connections are broken anew until there was one.
+LINK_PATIENCE = 10.0
+
+#: Seconds after which the service has written down the requests that were on their way when its link was cut.
+_LOGGED_SECONDS = 0.5
 
 _MANAGER = "parsl.executors.high_throughput.process_worker_pool"
 _INTERCHANGE = "parsl: HTEX interchange"
@@ -36,10 +42,32 @@ _LINK_STATES: dict[str, Callable[[Fault], dict[str, float | bool]]] = {
 
 @dataclass
 class Struck:
-    """A fault that has struck: whom in fact, and when, in seconds since the epoch, as in the run log."""
+    """A fault that was carried out.
 
+    Attributes
+    ----------
+    planned, fault : Fault
+        As it was to be, and as it was: whom it struck in fact.
+    time : float
+        When, in seconds since the epoch, as in the run log.
+    hits : int
+        How many processes, connections, pieces of data, requests or results it has struck; known for sure when the run is over.
+    before : int
+        Of a fault of the network: hits of its kind before.
+    rule : int or None
+        ID of the service's rule.
+    """
+
+    planned: Fault
     fault: Fault
     time: float
+    hits: int = 0
+    before: int = 0
+    rule: int | None = None
+
+    def __str__(self) -> str:
+        planned = f"{self.planned.kind} -> " if self.planned.kind != self.fault.kind else ""
+        return planned + describe([self.fault])
 
 
 @dataclass
@@ -65,13 +93,12 @@ class Killer:
     plan: Sequence[Fault]
     progress: Callable[[], float]
     patience: float = PATIENCE
-    struck: list[Struck] = field(default_factory=list)
+    tried: list[Struck] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self._down: set[str] = set()
         self._paused: dict[str, list[int]] = {}
-        self._lock = threading.Lock()
         self._over = threading.Event()
         self._menders: list[threading.Thread] = []
 
@@ -87,28 +114,42 @@ class Killer:
             last = time.monotonic()
 
     def stop(self) -> None:
-        """The run is over: let paused processes go on, take rules and faults of the network back, and start nothing any more."""
+        """The run is over: count what was struck, let paused processes go on, take faults of the network back, and start nothing any more."""
         self._over.set()
         for mender in self._menders:
             mender.join()
+        self._count()
+        self.problems += [f"{struck} struck nothing" for struck in self.tried if not struck.hits]
 
-    def _strike(self, fault: Fault) -> None:
-        if fault.kind in _LINK_STATES:
-            self.proxy.set(fault.target, **_LINK_STATES[fault.kind](fault))
-        elif fault.kind in ("reset", "half_open"):
-            getattr(self.proxy, fault.kind)(fault.target)
+    @property
+    def struck(self) -> list[Struck]:
+        """Those that have struck something, in order."""
+        return [struck for struck in self.tried if struck.hits]
+
+    def _count(self) -> None:
+        """Ask the service how often its rules have struck so far."""
+        hits = {rule["id"]: rule["hits"] for rule in self.compute.admin.faults()}
+        for struck in self.tried:
+            if struck.rule is not None:
+                struck.hits = hits[struck.rule]
+
+    def _strike(self, planned: Fault) -> None:
+        fault = planned
+        struck = Struck(planned, fault, time.time())
+        if fault.kind in GROUPS["network"]:
+            struck.before = self.proxy.hits(fault.target, fault.kind)
+            if fault.kind in _LINK_STATES:
+                self.proxy.set(fault.target, **_LINK_STATES[fault.kind](fault))
+            else:
+                self._break_connections(struck)
         elif fault.kind in _SERVICE_RULES:
-            kind, params = _SERVICE_RULES[fault.kind](fault)
-            if not kind.endswith(("_result", "_results")):  # those are of the user anyway
-                self.requests.collect()
-                params["client_id"] = self.requests.user()  # the agents' requests are left in peace
-            self.compute.admin.add_fault(kind, **params)
+            self._add_rule(struck)
         elif fault.kind == "restart_service":
-            self.requests.collect()
-            self.compute.restart_service()
-            self.requests.restarted()
+            self._restart_service()
+            struck.hits = 1
         elif fault.kind == "restart_broker":
             self.compute.restart_broker()
+            struck.hits = 1
         else:
             target = self._wait_for_target(fault)
             if target is None and fault.kind in ENGINE_KINDS:
@@ -117,13 +158,48 @@ class Killer:
             if target is None:
                 self.problems.append(f"{fault.kind} {fault.target}: no endpoint could be struck within {TARGET_PATIENCE:.0f} s")
                 return
-            fault = replace(fault, target=target)
-            self._strike_endpoint(fault)
-        self.struck.append(Struck(fault, time.time()))
+            struck.fault = fault = replace(fault, target=target)
+            struck.time = time.time()
+            struck.hits = self._strike_endpoint(fault)
+        self.tried.append(struck)
         if fault.seconds is not None and fault.kind not in _SERVICE_RULES:
-            mender = threading.Thread(target=self._mend, args=(fault,), name=f"mend {fault.kind}", daemon=True)
+            mender = threading.Thread(target=self._mend, args=(struck,), name=f"mend {fault.kind}", daemon=True)
             self._menders.append(mender)
             mender.start()
+
+    def _break_connections(self, struck: Struck) -> None:
+        """Reset connections or leave them half open; if there are none now, a little later."""
+        deadline = time.monotonic() + LINK_PATIENCE
+        link, kind = struck.fault.target, struck.fault.kind
+        while True:
+            getattr(self.proxy, kind)(link)
+            struck.time = time.time()
+            struck.hits = self.proxy.hits(link, kind) - struck.before
+            if struck.hits or time.monotonic() > deadline or self.progress() >= 1.0:
+                return
+            time.sleep(0.05)
+
+    def _add_rule(self, struck: Struck) -> None:
+        kind, params = _SERVICE_RULES[struck.fault.kind](struck.fault)
+        if not kind.endswith(("_result", "_results")):  # those are of the user anyway
+            self.requests.collect()
+            params["client_id"] = self.requests.user()  # the agents' requests are left in peace
+        struck.rule = self.compute.admin.add_fault(kind, **params)
+
+    def _restart_service(self) -> None:
+        """Restart it, which forgets its requests and rules: none may come unseen, and rules that have not struck are added again."""
+        self.proxy.set("service", refused=True)
+        time.sleep(_LOGGED_SECONDS)
+        self.requests.collect()
+        self._count()
+        self.compute.restart_service()
+        self.requests.restarted()
+        for struck in self.tried:
+            if struck.rule is not None:
+                struck.rule = None
+                if not struck.hits:
+                    self._add_rule(struck)
+        self.proxy.set("service", refused=False)
 
     def _wait_for_target(self, fault: Fault) -> str | None:
         """The endpoint to strike: the one planned, if it is up and has what is to be struck, else the next that has."""
@@ -152,30 +228,33 @@ class Killer:
             return [processes.parent]
         return [processes.parent, *processes.children, *processes.workers]
 
-    def _strike_endpoint(self, fault: Fault) -> None:
+    def _strike_endpoint(self, fault: Fault) -> int:
+        """Carry it out; returns how many processes it has struck."""
         name = fault.target
         if fault.kind == "stop_endpoint":
             self._down.add(name)
             self.compute.stop_endpoint(name)
-            return
+            return 1
         victims = self._victims(fault.kind, name)
         if fault.kind == "pause_endpoint":
             self._down.add(name)
             self._paused[name] = victims
-            _signal(victims, signal.SIGSTOP)
-            return
+            return _signal(victims, signal.SIGSTOP)
         if fault.kind in ("kill_parent", "kill_endpoint"):
             self._down.add(name)
-        _signal(victims, signal.SIGKILL)
+        hits = _signal(victims, signal.SIGKILL)
         if fault.kind == "kill_endpoint" or fault.everything:
             # what has made itself a process of init's in between is still of their sessions
             kill_all(lambda: session_members(set(victims)))
+        return hits
 
-    def _mend(self, fault: Fault) -> None:
+    def _mend(self, struck: Struck) -> None:
+        fault = struck.fault
         assert fault.seconds is not None
         over = self._over.wait(fault.seconds)
         try:
             if fault.kind in _LINK_STATES:
+                struck.hits = self.proxy.hits(fault.target, fault.kind) - struck.before
                 self.proxy.set(fault.target, **{key: 0 if key in ("latency", "bytes_per_second") else False
                                                 for key in _LINK_STATES[fault.kind](fault)})
             elif fault.kind == "pause_endpoint":
@@ -222,9 +301,13 @@ def _engine_processes(kind: str, workers: Sequence[int]) -> list[int]:
     return sorted(pid for pid, line in lines.items() if "spawn_main" in line)[1:][-1:]
 
 
-def _signal(pids: Sequence[int], number: signal.Signals) -> None:
+def _signal(pids: Sequence[int], number: signal.Signals) -> int:
+    """Send a signal; returns how many processes were there to get it."""
+    count = 0
     for pid in pids:
         try:
             os.kill(pid, number)
+            count += 1
         except ProcessLookupError:
             pass  # ended by itself
+    return count

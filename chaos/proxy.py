@@ -81,27 +81,32 @@ class Proxy:
         end(self._process, 5.0, signal.SIGKILL)  # gently it would wait for its connections
         shutil.rmtree(self._folder)
 
-    def set(self, link: str, **how: float | bool) -> int:
-        """Treat a link's connections in another way; returns how many there are.
+    def set(self, link: str, **how: float | bool) -> None:
+        """Treat a link's connections in another way.
 
         Parameters
         ----------
         link : str
             Its name.
         how
-            ``latency`` (seconds each way), ``bytes_per_second``, ``stalled``, ``refused``; 0 or False: not any more.
+            ``latency`` (seconds each way), ``bytes_per_second``, ``stalled``, ``refused`` (which breaks the connections there are, too);
+            0 or False: not any more.
         """
-        return self._command({"port": self.ports[link], "set": how})
+        self._command({"port": self.ports[link], "set": how})
 
-    def reset(self, link: str) -> int:
-        """Break the connections that a link has; returns how many there were."""
-        return self._command({"port": self.ports[link], "do": "reset"})
+    def reset(self, link: str) -> None:
+        """Break the connections that a link has."""
+        self._command({"port": self.ports[link], "do": "reset"})
 
-    def half_open(self, link: str) -> int:
-        """Let no byte pass any more on the connections that a link has, which stay open; returns how many there were."""
-        return self._command({"port": self.ports[link], "do": "half_open"})
+    def half_open(self, link: str) -> None:
+        """Let no byte pass any more on the connections that a link has, which stay open."""
+        self._command({"port": self.ports[link], "do": "half_open"})
 
-    def _command(self, command: dict[str, Any]) -> int:
+    def hits(self, link: str, kind: str) -> int:
+        """How many connections, or pieces of data, faults of this kind (see :data:`chaos.plan.GROUPS`) have struck on a link so far."""
+        return self._command({"port": self.ports[link]}).get(kind, 0)
+
+    def _command(self, command: dict[str, Any]) -> dict[str, int]:
         with socket.socket(socket.AF_UNIX) as control:
             control.settimeout(10.0)
             control.connect(str(self._control))
@@ -110,4 +115,4 @@ class Proxy:
                 line = answers.readline()
         if not line:
             raise ProxyError(f"the proxy refused {command}; the end of its log:\n{tail(self._folder / 'mitmdump.log')}")
-        return int(json.loads(line)["connections"])
+        return dict(json.loads(line)["hits"])

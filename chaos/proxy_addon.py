@@ -1,14 +1,17 @@
 """Addon of mitmproxy: makes TCP connections slow, thin, silent or broken, as it is told over a Unix socket.
 
 Runs inside ``mitmdump``, in an environment of its own; it must not import anything of this repository. The environment variable
-``CHAOS_CONTROL`` is the path of the socket; each line there is a JSON object, answered by one with the number of ``connections``:
+``CHAOS_CONTROL`` is the path of the socket; each line there is a JSON object, answered by one with ``hits``: for each kind of fault, how many
+connections (of latency, bandwidth and stall: pieces of data) it has struck on this link so far:
 
 ``{"port": …, "set": {"latency": s, "bytes_per_second": n, "stalled": bool, "refused": bool}}``
-    how the connections that come in at this port are treated from now on; what is not named stays;
+    how the connections that come in at this port are treated from now on; what is not named stays; to refuse them also resets those there are;
 ``{"port": …, "do": "reset"}``
     ends those there are with a TCP reset, in both directions;
 ``{"port": …, "do": "half_open"}``
-    those there are stay open, and no byte passes any more, nor, after the first that did not, their end; new ones work.
+    those there are stay open, and no byte passes any more, nor, after the first that did not, their end; new ones work;
+``{"port": …}``
+    nothing changes.
 """
 from __future__ import annotations
 
@@ -17,6 +20,7 @@ import json
 import os
 import socket
 import struct
+from collections import Counter
 from typing import Any
 
 from mitmproxy import ctx  # type: ignore[import-not-found]
@@ -33,6 +37,7 @@ class Link:
         self.passing.set()
         self.flows: set[str] = set()
         self.dead: set[str] = set()
+        self.hits: Counter[str] = Counter()
 
     def set(self, latency: float | None = None, bytes_per_second: float | None = None, stalled: bool | None = None,
             refused: bool | None = None) -> None:
@@ -45,6 +50,8 @@ class Link:
 
     async def pass_on(self, flow_id: str, size: int) -> None:
         """Return when so many bytes of a connection may go on; for a dead one, never."""
+        struck = {"stall": not self.passing.is_set(), "latency": self.latency, "bandwidth": self.bytes_per_second}
+        self.hits.update(kind for kind, how in struck.items() if how)
         await self.passing.wait()
         if self.latency or self.bytes_per_second:
             await asyncio.sleep(self.latency + (size / self.bytes_per_second if self.bytes_per_second else 0.0))
@@ -67,16 +74,17 @@ class Faults:
         while line := await reader.readline():
             command = json.loads(line)
             link = self.link(command["port"])
-            count = len(link.flows - link.dead)
             if "set" in command:
                 link.set(**command["set"])
-            elif command["do"] == "half_open":
+                link.hits["refuse"] += self.reset(command["port"]) if link.refused else 0
+            elif command.get("do") == "half_open":
+                link.hits["half_open"] += len(link.flows - link.dead)
                 link.dead |= link.flows
-            elif command["do"] == "reset":
-                self.reset(command["port"])
-            else:
+            elif command.get("do") == "reset":
+                link.hits["reset"] += self.reset(command["port"])
+            elif "do" in command:
                 raise ValueError(f"unknown command {command!r}")
-            writer.write(json.dumps({"connections": count}).encode() + b"\n")
+            writer.write(json.dumps({"hits": link.hits}).encode() + b"\n")
             await writer.drain()
         writer.close()
 
@@ -84,20 +92,25 @@ class Faults:
         """The link that begins at a port."""
         return self.links.setdefault(port, Link())
 
-    def reset(self, port: int) -> None:
-        """End all connections of a port with RST."""
+    def reset(self, port: int) -> int:
+        """End all connections of a port with RST; returns how many there were."""
+        count = 0
         for handler in list(ctx.master.addons.get("proxyserver").connections.values()):
             if handler.client.sockname[1] == port:
+                count += 1
                 for io in handler.transports.values():
                     # closed without lingering, the kernel sends RST
                     io.writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
                     io.writer.transport.abort()
+        return count
 
     # What mitmproxy calls
 
     def client_connected(self, client: Any) -> None:
         """A connection comes in."""
-        if self.link(client.sockname[1]).refused:
+        link = self.link(client.sockname[1])
+        if link.refused:
+            link.hits["refuse"] += 1
             client.error = "refused on demand"
 
     def tcp_start(self, flow: Any) -> None:

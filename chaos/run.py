@@ -7,6 +7,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -27,6 +28,8 @@ END_SECONDS = 60.0
 #: Where the SDK takes a local service to be. The service answers only to this name, and to its own address, which is not the proxy's.
 _SDK_ADDRESS = "http://localhost:5000"
 
+_PROGRAM = ("-m", "chaos.client")
+
 
 @dataclass(frozen=True)
 class Order:
@@ -46,6 +49,8 @@ class Order:
         Seconds without any future resolved after which the rest counts as hung.
     options : dict
         Further arguments of our executor.
+    least : int
+        Faults that have to strike, else the run counts as bad.
     """
 
     side: str
@@ -54,6 +59,12 @@ class Order:
     retries: int = 0
     patience: float = 180.0
     options: dict[str, Any] = field(default_factory=dict)
+    least: int = 5
+
+    @property
+    def settings(self) -> str:
+        """How failures are tried again, for a table."""
+        return ", ".join(f"{name}={value}" for name, value in {**self.options, "retries": self.retries}.items())
 
 
 @dataclass
@@ -66,6 +77,8 @@ class Result:
         What was run.
     faults : list of str
         Those that struck, in order.
+    settings : str
+        How failures are tried again.
     hung, failed, wrong, twice : int
         Futures that were not resolved; that failed by no doing of the app; that had another value; that were resolved more than once.
     seconds : float
@@ -82,6 +95,7 @@ class Result:
     side: str
     tasks: int
     faults: list[str]
+    settings: str = ""
     hung: int = 0
     failed: int = 0
     wrong: int = 0
@@ -119,12 +133,14 @@ class UserProgram:
             "threads": {endpoint.name: endpoint.workers for endpoint in ENDPOINTS}, "log_file": str(self.log_file), "run_dir": str(folder)})
         path = os.pathsep.join(filter(None, [str(REPOSITORY), os.environ.get("PYTHONPATH")]))
         self._errors = open(folder / "client.log", "w")
-        self._process = subprocess.Popen([sys.executable, "-m", "chaos.client"], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+        self._process = subprocess.Popen([sys.executable, *_PROGRAM], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
                                          stderr=self._errors, text=True, cwd=folder,
                                          env={**os.environ, "PYTHONPATH": path, **proxy_environment(proxy.ports["service"])})
         assert self._process.stdin is not None
         self._process.stdin.write(text)
         self._process.stdin.close()
+        self._patience = order.patience
+        self._heard = time.monotonic()
         self._reported = threading.Event()
         self._reader = threading.Thread(target=self._read, name="chaos user program", daemon=True)
         self._reader.start()
@@ -133,6 +149,7 @@ class UserProgram:
         assert self._process.stdout is not None
         for line in self._process.stdout:
             said = json.loads(line)
+            self._heard = time.monotonic()
             self._done = said.get("done", self._done)
             self._said.update(said)
             if "report" in said:
@@ -144,8 +161,9 @@ class UserProgram:
         return 1.0 if self._reported.is_set() else min(0.999, self._done / self._tasks)
 
     def report(self) -> dict[str, Any] | None:
-        """Wait for what it says of the futures; None if it ended without."""
-        self._reported.wait()
+        """Wait for what it says of the futures; None if it ended without, or has said nothing for as long as the patience with it lasts."""
+        while not self._reported.wait(1.0) and time.monotonic() < self._heard + self._patience:
+            pass
         return self._said.get("report")
 
     def end(self) -> dict[str, Any] | None:
@@ -191,7 +209,7 @@ def run(order: Order, faults: Sequence[Fault], keep: Path | None = None) -> Resu
                         report = program.report()
                     finally:
                         killer.stop()
-                    (folder / "faults.json").write_text(json.dumps([asdict(struck) for struck in killer.struck], indent=1) + "\n")
+                    (folder / "faults.json").write_text(json.dumps([asdict(struck) for struck in killer.tried], indent=1) + "\n")
                     shutdown = program.end()
                     requests.collect()
                 finally:
@@ -202,15 +220,24 @@ def run(order: Order, faults: Sequence[Fault], keep: Path | None = None) -> Resu
 def judge(order: Order, killer: Killer, report: dict[str, Any] | None, shutdown: dict[str, Any] | None, requests: RequestWatch,
           log_file: Path) -> Result:
     """Put together what was found."""
-    result = Result(order.seed, order.side, order.tasks, [f"{struck.fault.kind} {struck.fault.target}".rstrip() for struck in killer.struck])
+    result = Result(order.seed, order.side, order.tasks, [str(struck) for struck in killer.struck], order.settings)
     result.remarks += killer.problems
+    if len(result.faults) < order.least:
+        result.violations.append(f"{len(result.faults)} faults struck, fewer than {order.least}")
     if report is None:
         result.hung = order.tasks
-        result.violations.append("the user's program ended without a report; see client.log")
+        result.violations.append("the user's program gave no report; see client.log")
         return result
     states = report["states"]
     result.hung, result.failed, result.wrong = (states.get(state, 0) for state in ("hung", "failed", "wrong"))
+    if sum(states.values()) != order.tasks:
+        result.violations.append(f"{sum(states.values())} futures were reported of {order.tasks} tasks")
     result.twice, result.seconds, result.busiest = report["twice"], report["seconds"], requests.busiest()
+    if shutdown is not None:
+        result.twice = shutdown["twice"]  # which counts on to the end
+    if report["followed"]:
+        result.remarks.append(f"{result.failed - report['followed']} tasks failed, and {report['followed']} because of a task whose value they "
+                              "needed (DependencyError)")
     result.remarks += report["errors"]
     result.shutdown_seconds = shutdown["seconds"] if shutdown is not None else None
     if order.side == "ours":

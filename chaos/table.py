@@ -9,7 +9,7 @@ from chaos.run import Result
 
 SIDES = {"ours": "this executor", "rival": "three GlobusComputeExecutors"}
 
-_HEADER = ("seed", "faults", "executor", "tasks", "lost", "hung", "twice", "wrong", "seconds", "failovers", "duplicates")
+_HEADER = ("seed", "faults", "executor", "settings", "tasks", "lost", "hung", "twice", "wrong", "seconds", "failovers", "duplicates")
 
 
 def line(result: Result) -> str:
@@ -21,7 +21,7 @@ def line(result: Result) -> str:
     if result.shutdown_seconds is not None:
         text += f", shutdown {result.shutdown_seconds:.1f} s"
     details = [f"    violation: {what}" for what in result.violations] + [f"    remark: {what}" for what in result.remarks]
-    return "\n".join([text, f"    {', '.join(result.faults)}", *details])
+    return "\n".join([text, f"    {', '.join(result.faults)}; {result.settings}", *details])
 
 
 def rows(results: Sequence[Result]) -> list[tuple[str, ...]]:
@@ -36,8 +36,8 @@ def rows(results: Sequence[Result]) -> list[tuple[str, ...]]:
 
 def _row(seed: str, faults: str, results: Sequence[Result]) -> tuple[str, ...]:
     logged = results[0].failovers is not None
-    return (seed, faults, SIDES[results[0].side], *(str(sum(getattr(result, name) for result in results))
-                                                    for name in ("tasks", "lost", "hung", "twice", "wrong")),
+    return (seed, faults, SIDES[results[0].side], results[0].settings, *(str(sum(getattr(result, name) for result in results))
+                                                                         for name in ("tasks", "lost", "hung", "twice", "wrong")),
             f"{sum(result.seconds for result in results):.0f}",
             *(str(sum(getattr(result, name) or 0 for result in results)) if logged else "" for name in ("failovers", "duplicates")))
 

@@ -6,7 +6,8 @@ import pytest
 from chaos.checker import check_log, check_log_file, check_requests, check_shutdown
 
 HEADER = {"kind": "log", "log": "globus_compute_multi", "prefetch": None, "endpoints": [
-    {"endpoint": "a", "threads": [{"cores": 1, "count": 1}]}, {"endpoint": "b", "threads": [{"cores": 2, "count": 1}]}]}
+    {"endpoint": "a", "filesystem": "home", "threads": [{"cores": 1, "count": 1}]},
+    {"endpoint": "b", "filesystem": "scratch", "threads": [{"cores": 2, "count": 1}]}]}
 
 
 def pending(task, **more):
@@ -25,13 +26,18 @@ def finished(attempt, outcome="ok"):
     return {"kind": "attempt", "attempt": attempt, "state": "finished", "outcome": outcome}
 
 
-def done(task, state="done"):
-    return {"kind": "task", "task": task, "state": state}
+def done(task, state="done", attempt=None):
+    return {"kind": "task", "task": task, "state": state, "attempt": attempt or f"{task}.1"}
 
 
-DUPLICATE = {"kind": "attempt", "attempt": "1.1", "state": "duplicate"}
+def endpoint(name, state, **more):
+    return {"kind": "endpoint", "endpoint": name, "state": state, **more}
 
-GOOD = [pending(1), running("1.1", 1), sent(), finished("1.1", "lost"), pending(1), running("1.2", 1, "b"), finished("1.2"), done(1), DUPLICATE]
+
+DUPLICATE = {"kind": "attempt", "attempt": "1.1", "state": "duplicate", "outcome": "ok"}
+
+GOOD = [pending(1), running("1.1", 1), sent(), finished("1.1", "lost"), pending(1), running("1.2", 1, "b"), finished("1.2"),
+        done(1, attempt="1.2"), DUPLICATE]
 
 
 def check(lines, tasks=1):
@@ -55,6 +61,12 @@ def test_a_good_log_has_no_violation_and_its_failovers_and_duplicates_are_counte
     ([*GOOD, sent(7, size=10_000_001)], "dispatch 7 has 10,000,001 bytes"),
     ([pending(1), running("1.1", 1), finished("1.1"), done(1), pending(2), running("2.1", 2), finished("2.1"), done(2, "failed")],
      "the log has 2 tasks, but 1 were submitted"),
+    ([endpoint("a", "offline"), pending(1), running("1.1", 1), finished("1.1"), done(1)], "attempt 1.1 begins on a, which is offline"),
+    ([endpoint("a", "paused", seconds=2.5), pending(1), running("1.1", 1), finished("1.1"), done(1)], "1.1 begins on a, which is left alone"),
+    ([pending(1, filesystem="scratch"), running("1.1", 1), finished("1.1"), done(1)], "file system scratch, and went to a, which has home"),
+    ([pending(1), running("1.1", 1), finished("1.1", "lost"), done(1)], "task 1 is done by attempt 1.1, of which no result"),
+    ([pending(1), running("1.1", 1), done(1), finished("1.1")], "task 1 is done by attempt 1.1, of which no result"),
+    ([*GOOD, pending(2), running("2.1", 2), finished("2.1"), done(2, attempt="1.2")], "task 2 is done by attempt 1.2, of which no result"),
 ])
 def test_each_violation_is_found_and_named(lines, complaint):
     assert any(complaint in violation for violation in check(lines).violations)
@@ -62,6 +74,17 @@ def test_each_violation_is_found_and_named(lines, complaint):
 
 def test_a_task_of_two_cores_may_run_on_two():
     assert check([pending(1, cores=2), running("1.1", 1, "b"), finished("1.1"), done(1)]).violations == []
+
+
+def test_a_task_may_be_done_by_an_attempt_that_was_given_up_and_came_all_the_same():
+    assert check([pending(1), running("1.1", 1), finished("1.1", "lost"), pending(1), DUPLICATE, done(1)]).violations == []
+
+
+@pytest.mark.parametrize("before", [
+    [endpoint("a", "offline"), endpoint("a", "online")], [endpoint("a", "paused", seconds=60.0), endpoint("a", "resumed")],
+    [endpoint("a", "paused", seconds=1.5)], [endpoint("b", "offline")]])
+def test_an_endpoint_that_is_back_may_be_given_tasks(before):
+    assert check([*before, pending(1, filesystem="home"), running("1.1", 1), finished("1.1"), done(1)]).violations == []
 
 
 def test_tasks_that_were_never_submitted_are_not_missed_if_it_is_not_known_how_many_were():

@@ -19,7 +19,23 @@ class Everything:
     def __init__(self):
         self.done = []
         self.fails = False
-        self.admin = SimpleNamespace(add_fault=lambda kind, **rule: self.done.append(("fault", kind, rule)))
+        self.rules = []
+        self.times = 1  # that each fault of the network strikes, and each rule
+        self.count = 0
+        self.admin = SimpleNamespace(add_fault=self.add_fault, faults=lambda: self.rules)
+
+    def add_fault(self, kind, **rule):
+        self.done.append(("fault", kind, rule))
+        self.rules.append({"id": len(self.done), "hits": self.times})
+        return len(self.done)
+
+    def restart_service(self):
+        self.done.append(("restart_service",))
+        self.rules = []
+
+    def hits(self, link, kind):
+        self.count += self.times
+        return self.count
 
     def processes(self, name):
         number = 1000 * (NAMES.index(name) + 1)
@@ -40,7 +56,9 @@ class Everything:
 @pytest.fixture
 def world(monkeypatch):
     world = Everything()
-    monkeypatch.setattr(killer, "_signal", lambda pids, number: world.done.append((number.name, sorted(pids))))
+    monkeypatch.setattr(killer, "_signal", lambda pids, number: [world.done.append((number.name, sorted(pids)))] and len(pids))
+    monkeypatch.setattr(killer, "LINK_PATIENCE", 0.2)
+    monkeypatch.setattr(killer, "_LOGGED_SECONDS", 0.0)
     monkeypatch.setattr(killer, "kill_all", lambda find: world.done.append(("sessions",)))
     monkeypatch.setattr(killer, "_engine_processes", lambda kind, workers: list(workers))
     monkeypatch.setattr(killer.psutil, "pid_exists", lambda pid: True)
@@ -106,7 +124,37 @@ def test_faults_of_requests_are_for_the_users_requests_only(world):
 
 def test_the_request_log_is_read_before_the_service_forgets_it(world):
     strike(world, Fault("restart_service", 0.1))
-    assert [what[0] for what in world.done] == ["collect", "restart_service", "restarted"]
+    assert world.done == [("set", "service", {"refused": True}), ("collect",), ("restart_service",), ("restarted",),
+                          ("set", "service", {"refused": False})]
+
+
+@pytest.mark.parametrize("kind, times", [("lose_results", 0), ("error_500", 0), ("error_500", 1)])
+def test_a_restart_of_the_service_drops_no_rule_that_has_not_struck_yet(world, kind, times):
+    world.times = times
+    it = strike(world, Fault(kind, 0.1, amount=1.0), Fault("restart_service", 0.2))
+    rules = [number for number, what in enumerate(world.done) if what[0] == "fault"]
+    assert len(rules) == (1 if times else 2) and (times or rules[1] > world.done.index(("restart_service",)))
+    assert [struck.hits for struck in it.tried] == [times, 1]
+
+
+@pytest.mark.parametrize("kind", ["reset", "half_open", "refuse", "stall", "latency", "bandwidth", "error_503", "duplicate_results"])
+def test_a_fault_that_struck_nothing_is_told_and_does_not_count(world, kind):
+    world.times = 0
+    it = strike(world, Fault(kind, 0.1, "broker", seconds=0.01, amount=1.0))
+    assert it.struck == [] and "struck nothing" in it.problems[0] and kind in it.problems[0]
+
+
+def test_a_kill_that_came_too_late_does_not_count(world, monkeypatch):
+    monkeypatch.setattr(killer, "_signal", lambda pids, number: 0)
+    assert strike(world, Fault("kill_child", 0.1, "alpha")).struck == []
+
+
+def test_connections_are_broken_anew_until_there_was_one(world, monkeypatch):
+    hits = iter([0, 0, 0, 2])
+    monkeypatch.setattr(world, "hits", lambda link, kind: next(hits))
+    monkeypatch.setattr(killer, "LINK_PATIENCE", 10.0)
+    it = strike(world, Fault("reset", 0.1, "broker"))
+    assert world.done == [("reset", "broker")] * 3 and it.struck[0].hits == 2
 
 
 def test_what_cannot_be_mended_is_told(world):
@@ -135,4 +183,4 @@ def test_if_the_engine_is_not_up_a_child_is_killed_instead(world, monkeypatch):
     monkeypatch.setattr(killer, "_engine_processes", lambda kind, workers: [])
     monkeypatch.setattr(killer, "ENGINE_PATIENCE", 0.3)
     it = strike(world, Fault("kill_manager", 0.1, "gamma"))
-    assert [(struck.fault.kind, struck.fault.target) for struck in it.struck] == [("kill_child", "gamma")]
+    assert [str(struck) for struck in it.struck] == ["kill_manager -> kill_child gamma"]

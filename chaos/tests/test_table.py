@@ -13,13 +13,14 @@ from chaos.run import Result
 
 def result(side="ours", **more):
     logged = {"failovers": 3, "duplicates": 2} if side == "ours" else {}
-    return Result(**{"seed": 7, "side": side, "tasks": 500, "faults": ["kill_child alpha", "stall broker"], "seconds": 41.26, **logged, **more})
+    return Result(**{"seed": 7, "side": side, "tasks": 500, "faults": ["kill_child alpha", "stall broker"], "settings": "retries=1",
+                     "seconds": 41.26, **logged, **more})
 
 
 def test_a_run_has_a_line_and_one_for_each_violation_and_remark():
     lines = table.line(result(violations=["bad"], remarks=["odd"])).splitlines()
     assert "seed   7" in lines[0] and "lost 0" in lines[0] and "failovers 3" in lines[0]
-    assert lines[1:] == ["    kill_child alpha, stall broker", "    violation: bad", "    remark: odd"]
+    assert lines[1:] == ["    kill_child alpha, stall broker; retries=1", "    violation: bad", "    remark: odd"]
 
 
 def test_what_is_hung_or_failed_is_lost():
@@ -29,8 +30,8 @@ def test_what_is_hung_or_failed_is_lost():
 def test_the_table_has_the_sums_of_each_side():
     rows = table.rows([result(), result(seed=8), result("rival", hung=4)])
     assert [row[0] for row in rows] == ["7", "8", "7", "all", "all"]
-    assert rows[3][1:4] == ("4 faults", "this executor", "1000") and rows[3][-2:] == ("6", "4")
-    assert rows[4][2:6] == ("three GlobusComputeExecutors", "500", "4", "4") and rows[4][-2:] == ("", "")
+    assert rows[3][1:4] == ("4 faults", "this executor", "retries=1") and rows[3][-2:] == ("6", "4")
+    assert rows[4][2:7] == ("three GlobusComputeExecutors", "retries=1", "500", "4", "4") and rows[4][-2:] == ("", "")
 
 
 def test_the_table_for_the_documentation_has_a_header(tmp_path):
@@ -54,7 +55,8 @@ def test_what_the_rival_loses_gives_no_status_1(monkeypatch, capsys, tmp_path):
     assert "three GlobusComputeExecutors" in capsys.readouterr().out
 
 
-def test_both_sides_have_the_same_faults(monkeypatch, capsys):
+@pytest.mark.parametrize("more, of_rival", [([], 2), (["--rival-retries", "0"], 0)])
+def test_both_sides_have_the_same_faults_and_retries_unless_those_of_the_rival_are_given(monkeypatch, capsys, more, of_rival):
     seen = []
 
     def note(order, faults, keep):
@@ -62,8 +64,8 @@ def test_both_sides_have_the_same_faults(monkeypatch, capsys):
         return result(order.side)
 
     monkeypatch.setattr(program, "run", note)
-    program.main(["--runs", "2", "--seed", "5", "--rival", "--retries", "2"])
-    assert [(side, seed, retries) for side, seed, retries, _ in seen] == [(side, seed, 2) for seed in (5, 6) for side in ("ours", "rival")]
+    program.main(["--runs", "2", "--seed", "5", "--rival", "--retries", "2", *more])
+    assert [found[:3] for found in seen] == [(side, seed, retries) for seed in (5, 6) for side, retries in (("ours", 2), ("rival", of_rival))]
     assert seen[0][3] == seen[1][3] != seen[2][3] == seen[3][3]
 
 

@@ -206,4 +206,5 @@ def build(routes: Routes, admin: AdminRoutes, authenticator: Authenticator, cont
     table += [Route(route.path, Endpoint(route, authenticator, controls), methods=[route.method]) for route in routes.table()]
     anything = ApiRoute("unknown", "", "/{path:path}", unknown)
     table.append(Route(anything.path, Endpoint(anything, authenticator, controls)))
+    controls.faults.routes |= {anything.name, *(route.name for route in routes.table())}
     return Gate(Starlette(routes=table), port)

@@ -104,9 +104,16 @@ class Rule:
 
 
 class FaultEngine:
-    """The rules in force."""
+    """The rules in force.
+
+    Attributes
+    ----------
+    routes : set of str
+        Names of the routes that a rule may name; the application fills it.
+    """
 
     def __init__(self) -> None:
+        self.routes: set[str] = set()
         self._rules: dict[int, Rule] = {}
         self._last_id = 0
 
@@ -126,6 +133,8 @@ class FaultEngine:
         match, count, probability = spec.get("match") or {}, spec.get("count"), spec.get("probability", 1.0)
         if unknown := set(match) - set(MATCH_KEYS):
             raise FaultError(f"match: unknown key(s) {', '.join(sorted(unknown))}; known are {', '.join(MATCH_KEYS)}")
+        if match.get("route") not in (None, *self.routes):
+            raise FaultError(f"match: there is no route {match['route']!r}; there are {', '.join(sorted(self.routes))}")
         if count is not None and (not _is(count, int) or count < 1):
             raise FaultError(f"count must be a positive integer or null, not {count!r}")
         if not _is(probability, _NUMBER) or not 0 < probability <= 1:

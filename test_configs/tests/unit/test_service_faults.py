@@ -7,6 +7,7 @@ from local_globus_compute.service.faults import FaultEngine, FaultError
 
 def engine(*specs):
     made = FaultEngine()
+    made.routes |= {"submit", "task"}
     for spec in specs:
         made.add(spec)
     return made
@@ -80,6 +81,7 @@ def test_parameters_have_defaults():
     ({"kind": "explode"}, "kind"),
     ({"kind": "drop_connection", "colour": 1}, "colour"),
     ({"kind": "drop_connection", "match": {"weekday": "monday"}}, "weekday"),
+    ({"kind": "drop_connection", "match": {"route": "status"}}, "no route 'status'; there are submit, task"),
     ({"kind": "drop_connection", "count": 0}, "count"),
     ({"kind": "drop_connection", "count": True}, "count"),
     ({"kind": "drop_connection", "probability": 0}, "probability"),
@@ -93,4 +95,4 @@ def test_parameters_have_defaults():
 ])
 def test_a_rule_that_makes_no_sense_is_refused_by_name(spec, named):
     with pytest.raises(FaultError, match=named):
-        FaultEngine().add(spec)
+        engine(spec)

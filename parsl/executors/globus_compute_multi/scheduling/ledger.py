@@ -185,8 +185,8 @@ class Ledger:
             return
         task.failures += blamed
         if task.shape.once and may_have_run and outcome not in _NOT_RUN:
-            where = attempt.threads.endpoint.name
-            self.fail(task, FailureKind.LOST, f"lost on endpoint {where} ({outcome.value}): {message}; {_ONCE}")
+            where = attempt.threads.endpoint.name + ("" if outcome is Outcome.LOST else f" ({outcome.value})")
+            self.fail(task, FailureKind.LOST, f"lost on endpoint {where}: {message}; {_ONCE}")
         elif not task.active:
             self._try_again(task, attempt, outcome, message, blamed)
         elif task.failures + len(task.active) <= self._failover_attempts:

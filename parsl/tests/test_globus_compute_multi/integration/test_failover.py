@@ -63,7 +63,7 @@ def running(executor, endpoint):
 @pytest.mark.parametrize("whom", ["child", "parent"])
 def test_tasks_of_an_endpoint_that_is_killed_finish_elsewhere_and_it_is_used_again_when_it_is_back(workflow, compute, victim, whom):
     with pool(workflow, compute, victim) as (app, executor):
-        futures = [app(i, 3.0) for i in range(5)]
+        futures = [app(i, 6.0) for i in range(5)]  # none is done when the endpoint is killed
         until(lambda: running(executor, victim) == 5, "tasks on the victim")
         time.sleep(1)
         processes = compute.processes(victim)

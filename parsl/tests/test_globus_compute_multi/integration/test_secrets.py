@@ -59,18 +59,27 @@ def chain(error):
 
 
 def test_a_workflow_with_failures_of_all_kinds(workflow, faults, compute, check):
-    with workflow(failover_attempts=1) as (dfk, executor):
+    def hits(rule):
+        return next(known["hits"] for known in faults.faults() if known["id"] == rule)
+
+    with workflow(failover_attempts=1, status_interval=0.2) as (dfk, executor):
         app = python_app(increment, data_flow_kernel=dfk)
         assert app(1).result(60) == 2
         texts = [chain(app("text").exception(60)), repr(executor), str(executor), repr(executor.client)]
         for status in (400, 403, 429, 500):
-            faults.add_fault("reply_status", route="submit", status=status, count=1, **({"retry_after": 0.1} if status == 429 else {}))
+            rule = faults.add_fault("reply_status", route="submit", status=status, count=1, **({"retry_after": 0.1} if status == 429 else {}))
             error = app(1).exception(120)
             texts += [chain(error)] if error is not None else []
+            assert hits(rule) == 1
             faults.clear_faults()
-        faults.add_fault("drop_connection", route="submit", count=1)
-        faults.add_fault("reply_status", route="status", status=503, count=3)
+        dropped = faults.add_fault("drop_connection", route="submit", count=1)
+        refused = faults.add_fault("reply_status", route="endpoint_status", status=503, count=3)
         assert app(1).result(120) == 2
+        deadline = time.monotonic() + 60
+        while hits(refused) < 3:
+            assert time.monotonic() < deadline, "statuses were not asked for"
+            time.sleep(0.1)
+        assert hits(dropped) == 1
     check(*texts)
 
 
