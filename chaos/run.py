@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -21,6 +22,7 @@ from chaos.plan import CORES_PER_THREAD, ENDPOINTS, Fault
 from chaos.proxy import REPOSITORY, Proxy
 from local_globus_compute import Limits, LocalGlobusCompute
 from local_globus_compute.agent_files import proxy_environment
+from local_globus_compute.processes import dying_with_parent
 
 #: Seconds that the user's program may take to clean up and end before it is killed.
 END_SECONDS = 60.0
@@ -134,7 +136,7 @@ class UserProgram:
         path = os.pathsep.join(filter(None, [str(REPOSITORY), os.environ.get("PYTHONPATH")]))
         self._errors = open(folder / "client.log", "w")
         self._process = subprocess.Popen([sys.executable, *_PROGRAM], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                                         stderr=self._errors, text=True, cwd=folder,
+                                         stderr=self._errors, text=True, cwd=folder, preexec_fn=dying_with_parent(signal.SIGKILL),
                                          env={**os.environ, "PYTHONPATH": path, **proxy_environment(proxy.ports["service"])})
         assert self._process.stdin is not None
         self._process.stdin.write(text)

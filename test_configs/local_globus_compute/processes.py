@@ -27,6 +27,18 @@ def adopt_orphans() -> None:
         raise OSError(ctypes.get_errno(), "prctl(PR_SET_CHILD_SUBREAPER) failed")
 
 
+def dying_with_parent(death_signal: signal.Signals) -> Callable[[], None]:
+    """What a new process is to do first (``preexec_fn`` of :class:`subprocess.Popen`) so as to get `death_signal` when this one ends."""
+    parent = os.getpid()
+
+    def die_with_parent() -> None:
+        _libc.prctl(_PR_SET_PDEATHSIG, int(death_signal), 0, 0, 0)
+        if os.getppid() != parent:  # the parent ended before the kernel was told
+            os._exit(1)
+
+    return die_with_parent
+
+
 def spawn(
     command: Sequence[str | os.PathLike[str]],
     *,
@@ -52,13 +64,6 @@ def spawn(
     death_signal : signal.Signals
         What the kernel sends it when this process ends.
     """
-    parent = os.getpid()
-
-    def die_with_parent() -> None:
-        _libc.prctl(_PR_SET_PDEATHSIG, int(death_signal), 0, 0, 0)
-        if os.getppid() != parent:  # the parent ended before the kernel was told
-            os._exit(1)
-
     with open(log, "ab") as output:
         return subprocess.Popen(
             command,
@@ -68,7 +73,7 @@ def spawn(
             stdout=output,
             stderr=subprocess.STDOUT,
             start_new_session=True,
-            preexec_fn=die_with_parent,
+            preexec_fn=dying_with_parent(death_signal),
         )
 
 
