@@ -30,7 +30,7 @@ help: ## list the targets (the default)
 	@echo '  LOCAL_GC_AGENT_PYTHON  Python of another virtual environment that has the endpoint agent (.venv-agents/bin/python)'
 	@echo '  K                  test-parsl*: the tests to run, as for pytest -k (all that need no internet)'
 	@echo '  PARSL              upstream-pr: a clone of Parsl without uncommitted changes'
-	@echo '  ARGS               compute, demo, bench-*: arguments for the program'
+	@echo '  ARGS               compute, demo, bench-*, chaos, soak: arguments for the program'
 
 .PHONY: venv
 venv: ## the client's virtual environment, .venv

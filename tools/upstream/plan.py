@@ -17,6 +17,7 @@ EXECUTOR_TESTS = "parsl/tests/test_globus_compute_multi/"
 LOCAL = "parsl/tests/local_globus_compute/"
 LOCAL_TESTS = "parsl/tests/test_local_globus_compute/"
 PAGE = "docs/userguide/configuration/executors/globus_compute_multi.rst"
+CHAOS_TABLE = "docs/userguide/configuration/executors/globus_compute_multi_chaos.csv"
 
 
 @dataclass(frozen=True)
@@ -150,7 +151,7 @@ construction what is missing.
         why="""\
 A page in the user guide, and entries in the list of executors and in the
 API reference.""",
-        takes=(PAGE,),
+        takes=(PAGE, CHAOS_TABLE),
         patches=("docs-executors.patch", "docs-reference.patch"),
     ),
     Commit(

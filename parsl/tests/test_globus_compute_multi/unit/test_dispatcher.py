@@ -32,6 +32,7 @@ from parsl.executors.globus_compute_multi.compute.messages import (
     DispatchAnswered,
     DispatchRefused,
 )
+from parsl.executors.globus_compute_multi.compute.outage import Outage
 
 pytestmark = pytest.mark.local
 
@@ -417,3 +418,13 @@ def test_a_failed_upload_leaves_the_time_for_the_next_request_as_it_was(dispatch
 def test_a_service_whose_certificate_is_refused_has_certainly_not_seen_the_request(cause, sure):
     error = requests.exceptions.SSLError(MaxRetryError(None, "/", SSLError(cause)))
     assert service.not_sent(globus_sdk.GlobusConnectionError("", error)) is sure
+
+
+def test_an_outage_that_some_connections_do_not_see_is_not_said_again_and_again(caplog):
+    outage = Outage(threading.Event())
+    with caplog.at_level(logging.WARNING):
+        for _ in range(10):
+            outage.begin("no way")
+            outage.end()
+    assert [record.getMessage().partition(" (")[0].partition(",")[0] for record in caplog.records] == [
+        "Globus Compute cannot be reached", "Globus Compute can be reached again"]
