@@ -97,11 +97,12 @@ class Faults:
         count = 0
         for handler in list(ctx.master.addons.get("proxyserver").connections.values()):
             if handler.client.sockname[1] == port:
-                count += 1
-                for io in handler.transports.values():
+                open_ = [io.writer for io in handler.transports.values() if io.writer is not None and not io.writer.is_closing()]
+                count += bool(open_)
+                for writer in open_:
                     # closed without lingering, the kernel sends RST
-                    io.writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-                    io.writer.transport.abort()
+                    writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                    writer.transport.abort()
         return count
 
     # What mitmproxy calls
