@@ -315,7 +315,8 @@ class Owner:
             endpoint = self._scheduler.attempts[attempt_id].threads.endpoint.name
             self._note_versions(now, endpoint, result)
             outcome, message = self._versions.outcome(endpoint, result)
-        self._handle(ResultReceived(now, attempt_id, outcome, result.run_seconds, result.child_id, message, result, result.info, result.process))
+        self._handle(ResultReceived(now, attempt_id, outcome, result.run_seconds, result.child_id, message, result, result.info, result.process,
+                                    result.by_service))
 
     def _note_versions(self, now: float, endpoint: str, result: ResultMessage) -> None:
         noted = self._versions.note(endpoint, result)

@@ -34,6 +34,10 @@ _LONGEST_LINE = 1000
 #: Most characters that are kept of what the runner says went wrong; it says less.
 _LONGEST_MESSAGE = 5000
 
+#: Codes of failures that an endpoint's agent tells, which does not say then which child it is. All others are the service's, in its stead.
+_AGENTS_CODES = frozenset({"RemoteExecutionError", "UNKNOWN_TASK_FAILURE", "FUNCTION_NOT_ALLOWED", "CouldNotExecuteUserTaskError",
+                           "MaxResultSizeExceeded"})
+
 #: What a task adds to a submission beside its packed function and arguments: attempt ID, JSON punctuation, lengths. Measured: under 200 bytes.
 TASK_OVERHEAD_BYTES = 256
 
@@ -87,6 +91,8 @@ class ResultMessage:
         What the task sent over ``ResultRadio``, to be read by :func:`monitoring.unpack_messages`; None if that is nothing.
     monitoring_lost : str
         Which of that is missing and why, for people; empty if none is.
+    by_service : bool
+        Whether it is a failure that the service tells in the child's stead, which has not started, say.
     process : str or None
         Mark of the child process that ran it, if the worker could tell.
     """
@@ -103,6 +109,7 @@ class ResultMessage:
     monitoring: Any = None
     monitoring_lost: str = ""
     process: Optional[str] = None
+    by_service: bool = False
 
 
 def decode_result(body: bytes) -> ResultMessage:
@@ -188,6 +195,7 @@ def _failed(task_uuid: str, what: str, trace: str, details: Any, code: Optional[
         about["code"] = _first_line(code)
     # there may be a ruler below the last line
     last = next((line.strip()[:_LONGEST_LINE] for line in reversed(trace.splitlines()) if any(map(str.isalnum, line))), "no reason given")
+    common["by_service"] = code is not None and common["child_id"] is None and code not in _AGENTS_CODES
     return _without_envelope(Outcome.TASK_FAILED, f"{what[:_LONGEST_LINE]} ({last})", about, common)
 
 

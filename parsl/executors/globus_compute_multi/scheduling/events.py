@@ -192,6 +192,8 @@ class ResultReceived:
         More about the attempt for the log (host, versions, times).
     process : str or None
         What tells the child's process from an earlier one under the same ID, if the worker knows it.
+    by_service : bool
+        Whether it is a failure that the service tells in the child's stead: the child has not started.
     """
 
     time: float
@@ -203,6 +205,7 @@ class ResultReceived:
     payload: Any = None
     info: Tuple[Tuple[str, Any], ...] = ()
     process: Optional[str] = None
+    by_service: bool = False
 
 
 @dataclass(frozen=True)

@@ -157,8 +157,7 @@ class Failover:
                 self.set_aside(endpoint, f"tasks of {task.app} fail there, and run elsewhere")  # what an app raised is the user's
             else:
                 self.recovered(endpoint)
-        elif event.outcome is Outcome.TASK_FAILED and event.child_id is None:
-            # the service says so in the child's stead
+        elif event.by_service:
             task.refusals += 1
             blamed = task.refusals > REFUSALS or not (self._elsewhere(attempt) or endpoint.worked and endpoint.strikes <= REFUSALS)
             ran = attempt.threads.child.warm

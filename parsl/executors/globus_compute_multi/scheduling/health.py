@@ -119,8 +119,8 @@ class Health:
     def result(self, attempt: Attempt, event: ResultReceived) -> None:
         """Take in that ``attempt`` has brought a result."""
         child, endpoint = attempt.threads.child, attempt.threads.endpoint
-        if event.child_id is None and event.outcome is Outcome.TASK_FAILED:
-            return  # the service says so, in the endpoint's stead
+        if event.by_service:
+            return  # no sign of life
         self._heard(endpoint, event.time)
         before, child.last_result = child.last_result, event.time
         if not child.warm:

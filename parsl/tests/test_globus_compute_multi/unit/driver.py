@@ -197,9 +197,13 @@ class Driver:
         self.handle(DispatchRejected(self.now, dispatch_id, "no such endpoint", http_status))
 
     def result(self, attempt_id: str, outcome: Outcome = Outcome.OK, run_seconds: Optional[float] = 1.0, message: str = "",
-               child_id: Optional[str] = "child", process: Optional[str] = None) -> None:
+               child_id: Optional[str] = "child", process: Optional[str] = None, by_service: Optional[bool] = None) -> None:
+        """A result; a failure without the child's ID is the service's, unless it is said not to be."""
         payload = f"value of {attempt_id}"
-        self.handle(ResultReceived(self.now, attempt_id, outcome, run_seconds, child_id, message, payload, process=process))
+        if by_service is None:
+            by_service = outcome is Outcome.TASK_FAILED and child_id is None
+        self.handle(ResultReceived(self.now, attempt_id, outcome, run_seconds, child_id, message, payload, process=process,
+                                   by_service=by_service))
 
     def status(self, endpoint: str, online: Optional[bool], child_id: Optional[str] = None, workers: Optional[int] = None, **more: Any) -> None:
         self.handle(StatusReceived(self.now, endpoint, online, child_id, workers, **more))

@@ -141,6 +141,12 @@ def test_a_failure_reported_by_the_endpoint_has_no_attempt_but_the_tasks_id():
     assert "WorkerLost" in result.message
 
 
+@pytest.mark.parametrize("code, by_service", [("ENDPOINT_ERROR", True), ("whatever", True), ("RemoteExecutionError", False),
+                                              ("UNKNOWN_TASK_FAILURE", False), ("FUNCTION_NOT_ALLOWED", False)])
+def test_a_failure_that_names_no_child_is_the_agents_by_its_code_or_else_the_services(code, by_service):
+    assert decode_result(message_of("text", error_details={"code": code, "user_message": "no"}, details=None)).by_service is by_service
+
+
 def test_a_failure_reported_by_the_endpoint_says_what_happened_there():
     told = "Traceback (most recent call last):\n  File ...\n\nValueError: no such launcher\n  -------\n\n"
     details = {"code": "RemoteExecutionError", "user_message": "An error occurred"}

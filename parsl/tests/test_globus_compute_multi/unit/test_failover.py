@@ -282,6 +282,14 @@ class TestRefusal:
         assert [line["seconds"] for line in d.lines if line["state"] == "paused"] == [1.0]
         assert "no module named parsl" in d.reports[-1]
 
+    def test_a_failure_that_the_agent_tells_is_another_thing_though_it_does_not_name_itself(self):
+        d = pool(failover_attempts=1)
+        task = put(d, "a")
+        d.result(f"{task}.1", Outcome.TASK_FAILED, None, "worker lost", child_id=None, by_service=False)
+        assert d.scheduler.pool["a"].available and d.place() == {task: "b"}
+        d.result(f"{task}.2", Outcome.TASK_FAILED, None, "worker lost", child_id=None, by_service=False)
+        assert d.failed[task].kind is FailureKind.ENDPOINTS_FAILED
+
     def test_it_is_no_sign_of_life(self):
         d = Driver([spec("a")])
         d.submit()
