@@ -110,7 +110,10 @@ def measure(options: argparse.Namespace, compute: LocalGlobusCompute, folder: Pa
         killed = kill_child(compute, victim, TAKEN_AT_START if options.before_first_result else TAKEN)
         for future in futures:
             future.result(PATIENCE)
-    held = running(log, killed)[victim]
+    held = running(log, killed).get(victim)
+    if not held:
+        print(f"{victim} had nothing in flight when its child was killed: give longer tasks (--seconds)")
+        return False
     ended = {line["attempt"]: line for line in after(log, killed)
              if line["kind"] == "attempt" and line["state"] == "finished" and line["attempt"] in held}
     lost = [attempt for attempt in held if ended[attempt]["outcome"] != "ok"]
