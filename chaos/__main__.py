@@ -34,7 +34,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
                              "executor's silence_seconds, 60 (180)")
     parser.add_argument("--rival", action="store_true", help="run three GlobusComputeExecutors under the same faults, too")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write what was found there, after each run")
-    parser.add_argument("--csv", type=Path, metavar="FILE", help="write the table there, after each run")
+    parser.add_argument("--csv", type=Path, metavar="FILE", help="write both sides there after each run, as the documentation has them")
     parser.add_argument("--keep", type=Path, metavar="FOLDER", help="keep the logs of each run there")
     parser.add_argument("--plan", action="store_true", help="say what would strike, and run nothing")
     options = parser.parse_args(arguments)

@@ -11,6 +11,8 @@ SIDES = {"ours": "this executor", "rival": "three GlobusComputeExecutors"}
 
 _HEADER = ("seed", "faults", "executor", "settings", "tasks", "lost", "hung", "twice", "wrong", "seconds", "failovers", "duplicates")
 
+_COMPARED = ("Seed", "Faults that struck", "This executor", "s", "Three executors", "s")
+
 
 def line(result: Result) -> str:
     """One line for one run, followed by a line for each violation and remark."""
@@ -50,7 +52,27 @@ def text(results: Sequence[Result]) -> str:
     return "\n".join("  ".join([*(cell.ljust(width) for cell, width in zip(row, widths)), row[-1]]) for row in cells)
 
 
+def side_by_side(results: Sequence[Result]) -> list[tuple[str, ...]]:
+    """A row for each seed, with what each side lost and how long it took, and one with the sums; empty where a side was not run."""
+    seeds = sorted({result.seed for result in results})
+    by_seed = {(result.seed, result.side): result for result in results}
+    table = []
+    for seed in seeds:
+        of_seed = [by_seed.get((seed, side)) for side in SIDES]
+        faults = next(", ".join(result.faults) for result in of_seed if result is not None)
+        table.append((str(seed), faults, *(cell for result in of_seed for cell in _lost([] if result is None else [result]))))
+    return [*table, ("all", "", *(cell for side in SIDES for cell in _lost([r for r in results if r.side == side])))]
+
+
+def _lost(results: Sequence[Result]) -> tuple[str, str]:
+    if not results:
+        return "", ""
+    hung = sum(result.hung for result in results)
+    runs = f" in {len(results)} runs" if len(results) > 1 else ""
+    return f"{sum(result.lost for result in results)}{f' ({hung} hung)' if hung else ''}{runs}", f"{sum(r.seconds for r in results):.0f}"
+
+
 def write_csv(results: Sequence[Result], path: Path) -> None:
-    """The table as a file that a page of the documentation can include."""
+    """The sides beside each other, as a file that a page of the documentation includes."""
     with open(path, "w", newline="") as file:
-        csv.writer(file, lineterminator="\n").writerows([_HEADER, *rows(results)])
+        csv.writer(file, lineterminator="\n").writerows([_COMPARED, *side_by_side(results)])

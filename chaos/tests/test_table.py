@@ -34,12 +34,14 @@ def test_the_table_has_the_sums_of_each_side():
     assert rows[4][2:7] == ("three GlobusComputeExecutors", "retries=1", "500", "4", "4") and rows[4][-2:] == ("", "")
 
 
-def test_the_table_for_the_documentation_has_a_header(tmp_path):
-    table.write_csv([result()], tmp_path / "table.csv")
+def test_the_table_for_the_documentation_has_the_sides_beside_each_other_and_their_sums(tmp_path):
+    table.write_csv([result(), result("rival", hung=4, failed=1), result(seed=8)], tmp_path / "table.csv")
     with open(tmp_path / "table.csv") as file:
         header, *rows = csv.reader(file)
-    assert header[:3] == ["seed", "faults", "executor"] and len(rows) == 2
-    assert all(len(row) == len(header) for row in rows)
+    assert header == ["Seed", "Faults that struck", "This executor", "s", "Three executors", "s"]
+    assert rows == [["7", "kill_child alpha, stall broker", "0", "41", "5 (4 hung)", "41"],
+                    ["8", "kill_child alpha, stall broker", "0", "41", "", ""],
+                    ["all", "", "0 in 2 runs", "83", "5 (4 hung)", "41"]]
 
 
 @pytest.mark.parametrize("wrong", [{"hung": 1}, {"failed": 1}, {"wrong": 1}, {"twice": 1}, {"violations": ["x"]}])

@@ -95,13 +95,13 @@ class Failover:
 
     def child_gone(self, child: Child, why: str) -> None:
         """Lose what ``child``, which is dead, holds."""
-        self._lose_all(child, why, blamed=True)
+        self._lose_all(child, why)
         self.set_aside(child.endpoint, why)
 
     def endpoint_gone(self, endpoint: PooledEndpoint, why: str) -> None:
         """Lose what ``endpoint``, which is offline, holds."""
         for child in endpoint.children:
-            self._lose_all(child, why, blamed=True)
+            self._lose_all(child, why)
         self._be_careful(endpoint)
 
     def restarted(self, child: Child, seen: float, by: Attempt) -> None:
@@ -208,7 +208,6 @@ class Failover:
         """The service has no results of these attempts. That is not held against the tasks: they may just take long."""
         for child in {attempt.threads.child: None for attempt in attempts}:
             mine = [attempt for attempt in attempts if attempt.threads.child is child]
-            why = str(mine[0].asked_about)
             running = [attempt for threads in child.classes for attempt in threads.running.values()]
             if self._is_silent(child) and all(attempt.asked_about is not None or attempt.task.shape.once for attempt in running):
                 mine = [attempt for attempt in child.held() if not attempt.task.shape.once]
@@ -216,7 +215,8 @@ class Failover:
                 if len(mine) < len(child.held()):
                     self._restarts.asked(child, self._ledger.now)
                 self.set_aside(child.endpoint, "it has fallen silent")
-            self._ledger.lose(mine, why, blamed=False)
+            for attempt in mine:  # what is queued ahead behind them was not asked about
+                self._ledger.lose([attempt], attempt.asked_about or "its child process has fallen silent", blamed=False)
 
     def _is_silent(self, child: Child) -> bool:
         return self._silence is not None and (child.last_result is None or self._ledger.now - child.last_result > self._silence)
@@ -315,10 +315,10 @@ class Failover:
             self._ledger.log(kind="endpoint", endpoint=endpoint.name, state="probing")
             self._pool.note_endpoint(endpoint, self._ledger.now)
 
-    def _lose_all(self, child: Child, why: str, blamed: bool) -> None:
-        blamed = blamed and child.warm
+    def _lose_all(self, child: Child, why: str) -> None:
+        ran = child.warm
         self._cool(child)
-        self._ledger.lose(child.held(), why, blamed)
+        self._ledger.lose(child.held(), why, blamed=ran)
 
     def _cool(self, child: Child) -> None:
         child.cool()

@@ -55,7 +55,6 @@ class Health:
         self._failover = failover
         self._ledger = ledger
         self._children: Dict[str, Child] = {}
-        self._heartbeats: Dict[str, float] = {}
         self._watching = False
 
     def due(self, now: float) -> Optional[Target]:
@@ -73,7 +72,7 @@ class Health:
             return None
         if now - first.began > _LATE * self._placement.run_seconds(first.task, first.threads) + _LATENCY_SECONDS:
             return Urgency(True, 0.0)
-        return Urgency(False, max(SHORTEST_INTERVAL, self._heartbeats.get(str(target[1]), 0.0) / 2))
+        return Urgency(False, max(SHORTEST_INTERVAL, child.heartbeat / 2))
 
     def status(self, event: StatusReceived) -> None:
         """Take in a status."""
@@ -97,7 +96,7 @@ class Health:
                 self._failover.child_gone(child, "its child process is offline")
         else:
             if event.heartbeat is not None:
-                self._heartbeats[event.child_id] = event.heartbeat
+                child.heartbeat = event.heartbeat
             if event.workers is not None:
                 self._set_workers(child, event.workers, event.time)
             self._compare_counts(child, event)
@@ -136,7 +135,6 @@ class Health:
             if child.id is not None:
                 self._statuses.forget((endpoint.name, child.id))
                 self._children.pop(child.id, None)
-                self._heartbeats.pop(child.id, None)
             child.id = event.child_id
             self._children[event.child_id] = child
             self._ledger.log(kind="endpoint", endpoint=endpoint.name, state="child", child=event.child_id)

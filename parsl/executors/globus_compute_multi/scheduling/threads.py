@@ -84,6 +84,8 @@ class Child:
         When the last result came from it.
     processes : set of str
         What tells the processes under this ID that have sent results from one another, if the engine's workers can tell.
+    heartbeat : float
+        Seconds between two of its signs of life, as far as known.
     taken : int or None
         How many tasks it had taken since it began, as its status last told.
     busy_at : float or None
@@ -103,6 +105,7 @@ class Child:
         self.id: Optional[str] = None
         self.last_result: Optional[float] = None
         self.processes: Set[str] = set()
+        self.heartbeat = 0.0
         self.taken: Optional[int] = None
         self.busy_at: Optional[float] = None
         self.asked: Optional[float] = None

@@ -23,6 +23,7 @@ from parsl.executors.globus_compute_multi.errors import (
 )
 from parsl.executors.globus_compute_multi.observe.replay import read_log
 from parsl.serialize import deserialize, serialize
+from parsl.tests.test_globus_compute_multi.integration.common import increment
 from parsl.tests.test_globus_compute_multi.integration.conftest import (
     THREADS,
     check_log,
@@ -46,11 +47,6 @@ from parsl.tests.test_globus_compute_multi.unit.test_bad_specifications import (
 pytestmark = [pytest.mark.local, pytest.mark.globus_compute]
 
 PATIENCE = 120
-
-
-@portable
-def increment(x):
-    return x + 1
 
 
 @portable

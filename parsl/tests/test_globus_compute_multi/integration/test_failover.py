@@ -3,7 +3,6 @@ from __future__ import annotations
 
 import os
 import signal
-import time
 from contextlib import contextmanager
 
 import pytest
@@ -13,29 +12,24 @@ from parsl.app.app import python_app
 from parsl.executors.globus_compute_multi import Endpoint
 from parsl.executors.globus_compute_multi.errors import TaskLost
 from parsl.executors.globus_compute_multi.observe.replay import read_log
+from parsl.tests.test_globus_compute_multi.integration.common import DEADLINE, until
 from parsl.tests.test_globus_compute_multi.integration.conftest import portable
 
 pytestmark = [pytest.mark.local, pytest.mark.globus_compute]
 
-DEADLINE = 120
-
 
 @portable
-def square(x, seconds=0.0, parsl_resource_specification={}):
+def square(x, seconds=0.0, mark=None, parsl_resource_specification={}):
+    """Leave a mark when it runs."""
     import time
+    if mark is not None:
+        open(f"{mark}/{x}", "w").close()
     time.sleep(seconds)
     return x * x
 
 
 def lines(executor, **wanted):
     return [line for line in read_log(executor.log_file) if wanted.items() <= line.items()]
-
-
-def until(look, what):
-    deadline = time.monotonic() + DEADLINE
-    while not look():
-        assert time.monotonic() < deadline, f"waited in vain for {what}"
-        time.sleep(0.1)
 
 
 @pytest.fixture(scope="module")
@@ -56,16 +50,12 @@ def pool(workflow, compute, victim, **arguments):
         yield app, executor
 
 
-def running(executor, endpoint):
-    return len(lines(executor, kind="attempt", state="running", endpoint=endpoint))
-
-
 @pytest.mark.parametrize("whom", ["child", "parent"])
-def test_tasks_of_an_endpoint_that_is_killed_finish_elsewhere_and_it_is_used_again_when_it_is_back(workflow, compute, victim, whom):
+def test_tasks_of_an_endpoint_that_is_killed_finish_elsewhere_and_it_is_used_again_when_it_is_back(workflow, compute, victim, whom, tmp_path):
     with pool(workflow, compute, victim) as (app, executor):
-        futures = [app(i, 6.0) for i in range(5)]  # none is done when the endpoint is killed
-        until(lambda: running(executor, victim) == 5, "tasks on the victim")
-        time.sleep(1)
+        (tmp_path / "marks").mkdir()
+        futures = [app(i, 6.0, str(tmp_path / "marks")) for i in range(5)]
+        until(lambda: len(os.listdir(tmp_path / "marks")) == 5, "tasks that run")  # one on the other endpoint; none of them is done
         processes = compute.processes(victim)
         os.kill(processes.children[0] if whom == "child" else processes.parent, signal.SIGKILL)
         assert [future.result(DEADLINE) for future in futures] == [i * i for i in range(5)]
@@ -76,11 +66,10 @@ def test_tasks_of_an_endpoint_that_is_killed_finish_elsewhere_and_it_is_used_aga
         assert [future.result(DEADLINE) for future in again] == [0, 1, 4]
 
 
-def test_a_task_that_must_not_run_twice_fails_with_a_named_error(workflow, compute, victim):
+def test_a_task_that_must_not_run_twice_fails_with_a_named_error(workflow, compute, victim, tmp_path):
     with pool(workflow, compute, victim) as (app, executor):
-        future = app(3, 30.0, parsl_resource_specification={"endpoints": victim, "redispatch": False})
-        until(lambda: running(executor, victim) == 2, "the task on the victim")
-        time.sleep(1)
+        future = app(3, 30.0, str(tmp_path), parsl_resource_specification={"endpoints": victim, "redispatch": False})
+        until((tmp_path / "3").exists, "the task to run")
         os.kill(compute.processes(victim).children[0], signal.SIGKILL)
         with pytest.raises(TaskLost, match="lost on endpoint victim: its child process is offline"):
             future.result(DEADLINE)

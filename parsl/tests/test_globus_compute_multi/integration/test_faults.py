@@ -12,6 +12,11 @@ from parsl.executors.globus_compute_multi.errors import (
     EndpointsFailed,
 )
 from parsl.executors.globus_compute_multi.observe.replay import read_log
+from parsl.tests.test_globus_compute_multi.integration.common import (
+    increment,
+    run_tasks,
+    states,
+)
 from parsl.tests.test_globus_compute_multi.integration.conftest import (
     THREADS,
     check_log,
@@ -19,20 +24,6 @@ from parsl.tests.test_globus_compute_multi.integration.conftest import (
 )
 
 pytestmark = [pytest.mark.local, pytest.mark.globus_compute]
-
-
-@portable
-def increment(x):
-    return x + 1
-
-
-def run_tasks(dfk, count=30):
-    app = python_app(increment, data_flow_kernel=dfk)
-    assert [future.result(120) for future in [app(i) for i in range(count)]] == list(range(1, count + 1))
-
-
-def states(executor, kind):
-    return [line["state"] for line in read_log(executor.log_file) if line["kind"] == kind]
 
 
 @pytest.mark.parametrize("fault", [

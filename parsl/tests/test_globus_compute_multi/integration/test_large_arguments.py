@@ -8,6 +8,7 @@ import pytest
 from parsl.app.app import python_app
 from parsl.executors.globus_compute_multi.errors import ResultTooLarge, TaskTooLarge
 from parsl.serialize import facade
+from parsl.tests.test_globus_compute_multi.integration.common import increment
 from parsl.tests.test_globus_compute_multi.integration.conftest import portable
 
 pytestmark = [pytest.mark.local, pytest.mark.globus_compute]
@@ -15,11 +16,6 @@ pytestmark = [pytest.mark.local, pytest.mark.globus_compute]
 MEGABYTES = 20
 LARGE = bytes(range(256)) * (MEGABYTES * 10 ** 6 // 256)
 DIGEST = hashlib.sha256(LARGE).hexdigest()
-
-
-@portable
-def increment(x):
-    return x + 1
 
 
 @portable

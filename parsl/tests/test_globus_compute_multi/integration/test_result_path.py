@@ -4,7 +4,6 @@ from __future__ import annotations
 import json
 import logging
 import socket
-import time
 import uuid
 from contextlib import contextmanager
 from urllib.parse import urlsplit
@@ -21,6 +20,11 @@ from parsl.executors.globus_compute_multi import Endpoint
 from parsl.executors.globus_compute_multi.compute import result_watch
 from parsl.executors.globus_compute_multi.compute.service import Service
 from parsl.executors.globus_compute_multi.observe.replay import read_log
+from parsl.tests.test_globus_compute_multi.integration.common import (
+    increment,
+    run_tasks,
+    until,
+)
 from parsl.tests.test_globus_compute_multi.integration.conftest import (
     NO_REQUEST_LIMIT,
     THREADS,
@@ -35,27 +39,10 @@ pytestmark = [pytest.mark.local, pytest.mark.globus_compute]
 
 
 @portable
-def increment(x):
-    return x + 1
-
-
-@portable
 def increment_after(seconds, x):
     import time
     time.sleep(seconds)
     return x + 1
-
-
-def run_tasks(dfk, count=20):
-    app = python_app(increment, data_flow_kernel=dfk)
-    assert [future.result(120) for future in [app(i) for i in range(count)]] == list(range(1, count + 1))
-
-
-def until(condition, what, seconds=90):
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, f"not {what} within {seconds} s"
-        time.sleep(0.05)
 
 
 def result_queue(compute):

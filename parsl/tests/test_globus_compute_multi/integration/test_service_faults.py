@@ -15,17 +15,13 @@ from parsl.executors.globus_compute_multi.errors import (
     TaskNotCompleted,
 )
 from parsl.executors.globus_compute_multi.observe.replay import read_log
+from parsl.tests.test_globus_compute_multi.integration.common import increment
 from parsl.tests.test_globus_compute_multi.integration.conftest import (
     check_log,
     portable,
 )
 
 pytestmark = [pytest.mark.local, pytest.mark.globus_compute]
-
-
-@portable
-def increment(x):
-    return x + 1
 
 
 @portable

@@ -18,6 +18,7 @@ from local_globus_compute.client import LocalClient
 from parsl.executors.globus_compute_multi import EarliestFinish, Endpoint
 from parsl.executors.globus_compute_multi.compute.service import ANSWER_TIMEOUT, Service
 from parsl.executors.globus_compute_multi.errors import GlobusComputeMultiError
+from parsl.tests.test_globus_compute_multi.integration.common import until
 from parsl.tests.test_globus_compute_multi.integration.conftest import (
     check_log,
     our_threads,
@@ -38,13 +39,6 @@ def nap(seconds):
     import time
     time.sleep(seconds)
     return seconds
-
-
-def until(condition, what):
-    deadline = time.monotonic() + PATIENCE
-    while not condition():
-        assert time.monotonic() < deadline, f"{what} did not happen"
-        time.sleep(0.05)
 
 
 class Gate(socketserver.ThreadingTCPServer):

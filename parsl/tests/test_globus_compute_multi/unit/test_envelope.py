@@ -22,7 +22,6 @@ from parsl.executors.globus_compute_multi.compute.envelope import (
     encode_arguments,
     wire_size,
 )
-from parsl.executors.globus_compute_multi.compute.matching import HOLD_SECONDS, Matcher
 from parsl.executors.globus_compute_multi.scheduling.events import Outcome
 from parsl.serialize import deserialize, pack_apply_message
 

@@ -1,10 +1,8 @@
 """What the service answers about endpoints, over HTTP on the loopback interface."""
 from __future__ import annotations
 
-import json
 import queue
 import threading
-from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 from globus_compute_sdk import Client
@@ -15,6 +13,7 @@ from parsl.executors.globus_compute_multi.compute.messages import StatusAnswered
 from parsl.executors.globus_compute_multi.compute.status_poller import (
     StatusPoller,
 )
+from parsl.tests.test_globus_compute_multi.unit.answering import answering
 
 pytestmark = pytest.mark.local
 
@@ -26,41 +25,25 @@ def ask():
     """Asks for the status of the endpoint or its child, with what the service is to answer; gives the poller's message."""
     answers, paths, messages = queue.SimpleQueue(), [], queue.SimpleQueue()
 
-    class Service(BaseHTTPRequestHandler):
-        def do_GET(self):
-            paths.append(self.path)
-            status, body = answers.get()
-            self.send_response(status)
-            self.send_header("Content-Type", "application/json")
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
+    def answer_next(path, _):
+        paths.append(path)
+        return answers.get()
 
-        def log_message(self, *_):
-            pass
+    with answering(answer_next) as client:
+        poller = StatusPoller(client=client, endpoint_ids={"delta": ENDPOINT}, governor=Governor(None, 1.0), post=messages.put,
+                              stopping=threading.Event())
+        poller.start()
 
-    server = HTTPServer(("127.0.0.1", 0), Service)
-    serving = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    serving.start()
-    client = Client(authorizer=AccessTokenAuthorizer("token"), do_version_check=False, local_compute_services=True)
-    client.web_service_address = f"http://127.0.0.1:{server.server_port}"
-    poller = StatusPoller(client=client, endpoint_ids={"delta": ENDPOINT}, governor=Governor(None, 1.0), post=messages.put,
-                          stopping=threading.Event())
-    poller.start()
+        def ask(answer, child=None, http_status=200):
+            answers.put((http_status, answer))
+            poller.ask("delta", child)
+            message = messages.get(timeout=30)
+            assert paths.pop().endswith(f"/endpoints/{child or ENDPOINT}/status")
+            return message
 
-    def ask(answer, child=None, http_status=200):
-        answers.put((http_status, json.dumps(answer).encode()))
-        poller.ask("delta", child)
-        message = messages.get(timeout=30)
-        assert paths.pop().endswith(f"/endpoints/{child or ENDPOINT}/status")
-        return message
-
-    yield ask
-    poller.stop()
-    assert poller.join(30)
-    server.shutdown()
-    serving.join()
-    server.server_close()
+        yield ask
+        poller.stop()
+        assert poller.join(30)
 
 
 def test_it_tells_whether_an_endpoint_is_online_and_how_many_workers_and_tasks_its_child_has(ask):
