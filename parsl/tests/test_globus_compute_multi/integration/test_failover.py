@@ -50,11 +50,12 @@ def pool(workflow, compute, victim, **arguments):
         yield app, executor
 
 
-@pytest.mark.parametrize("whom", ["child", "parent"])
-def test_tasks_of_an_endpoint_that_is_killed_finish_elsewhere_and_it_is_used_again_when_it_is_back(workflow, compute, victim, whom, tmp_path):
+@pytest.mark.parametrize("whom, seconds", [("child", 6.0), ("parent", 15.0)])  # a child goes on until it misses its parent
+def test_tasks_of_an_endpoint_that_is_killed_finish_elsewhere_and_it_is_used_again_when_it_is_back(
+        workflow, compute, victim, whom, seconds, tmp_path):
     with pool(workflow, compute, victim) as (app, executor):
         (tmp_path / "marks").mkdir()
-        futures = [app(i, 6.0, str(tmp_path / "marks")) for i in range(5)]
+        futures = [app(i, seconds, str(tmp_path / "marks")) for i in range(5)]
         until(lambda: len(os.listdir(tmp_path / "marks")) == 5, "tasks that run")  # one on the other endpoint; none of them is done
         processes = compute.processes(victim)
         os.kill(processes.children[0] if whom == "child" else processes.parent, signal.SIGKILL)
