@@ -6,12 +6,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from parsl.executors.globus_compute_multi.observe.replay import (
+from parsl.executors.globus_compute_multi.observe.logfile import (
     InconsistentLog,
-    RunState,
     read_log,
-    replay,
 )
+from parsl.executors.globus_compute_multi.observe.replay import RunState, replay
 
 #: The service's limits (documentation of the hosted service, "Limits").
 MOST_REQUESTS = 20
@@ -46,7 +45,7 @@ def check_log(lines: Iterable[dict[str, Any]], tasks: int | None) -> Verdict:
     Parameters
     ----------
     lines : iterable of dict
-        As :func:`parsl.executors.globus_compute_multi.observe.replay.read_log` gives them.
+        As :func:`parsl.executors.globus_compute_multi.observe.logfile.read_log` gives them.
     tasks : int or None
         How many tasks must be in it; None if that is not known (a task whose input failed is never submitted).
     """

@@ -21,7 +21,7 @@ from chaos.workflow import portable, work
 from local_globus_compute import LocalEndpoint, LocalGlobusCompute
 from parsl.config import Config
 from parsl.executors.globus_compute_multi import Endpoint, GlobusComputeMultiExecutor
-from parsl.executors.globus_compute_multi.observe.replay import read_log
+from parsl.executors.globus_compute_multi.observe.logfile import read_log
 
 #: Detection within so many heartbeats of a child that is known.
 HEARTBEATS = 3

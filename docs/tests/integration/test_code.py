@@ -15,7 +15,8 @@ import pytest
 
 from local_globus_compute import LocalEndpoint, LocalGlobusCompute
 from local_globus_compute.agents import find_agent_program
-from parsl.executors.globus_compute_multi.observe.replay import read_log, replay
+from parsl.executors.globus_compute_multi.observe.logfile import read_log
+from parsl.executors.globus_compute_multi.observe.replay import replay
 
 from ..page import PAGE, Block, one_script, read_blocks
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 import time
 
 from parsl.app.app import python_app
-from parsl.executors.globus_compute_multi.observe.replay import read_log
+from parsl.executors.globus_compute_multi.observe.logfile import read_log
 from parsl.tests.test_globus_compute_multi.integration.conftest import portable
 
 #: Seconds within which whatever is waited for happens on the slowest machine.

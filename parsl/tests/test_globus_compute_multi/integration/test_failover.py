@@ -11,7 +11,7 @@ from local_globus_compute import LocalEndpoint
 from parsl.app.app import python_app
 from parsl.executors.globus_compute_multi import Endpoint
 from parsl.executors.globus_compute_multi.errors import TaskLost
-from parsl.executors.globus_compute_multi.observe.replay import read_log
+from parsl.executors.globus_compute_multi.observe.logfile import read_log
 from parsl.tests.test_globus_compute_multi.integration.common import DEADLINE, until
 from parsl.tests.test_globus_compute_multi.integration.conftest import portable
 

@@ -11,7 +11,7 @@ from parsl.executors.globus_compute_multi.errors import (
     CredentialsMissing,
     EndpointsFailed,
 )
-from parsl.executors.globus_compute_multi.observe.replay import read_log
+from parsl.executors.globus_compute_multi.observe.logfile import read_log
 from parsl.tests.test_globus_compute_multi.integration.common import (
     increment,
     run_tasks,

@@ -27,7 +27,7 @@ from parsl.executors.globus_compute_multi import (
     RoundRobin,
 )
 from parsl.executors.globus_compute_multi.errors import EndpointsFailed
-from parsl.executors.globus_compute_multi.observe.replay import read_log
+from parsl.executors.globus_compute_multi.observe.logfile import read_log
 from parsl.executors.threads import ThreadPoolExecutor
 from parsl.tests.test_globus_compute_multi.integration.conftest import (
     THREADS,

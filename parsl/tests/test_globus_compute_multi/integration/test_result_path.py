@@ -19,7 +19,7 @@ from parsl.dataflow.dflow import DataFlowKernel
 from parsl.executors.globus_compute_multi import Endpoint
 from parsl.executors.globus_compute_multi.compute import result_watch
 from parsl.executors.globus_compute_multi.compute.service import Service
-from parsl.executors.globus_compute_multi.observe.replay import read_log
+from parsl.executors.globus_compute_multi.observe.logfile import read_log
 from parsl.tests.test_globus_compute_multi.integration.common import (
     increment,
     run_tasks,

@@ -10,7 +10,7 @@ from parsl.app.app import python_app
 from parsl.executors.base import ParslExecutor
 from parsl.executors.globus_compute_multi import Endpoint, Policy
 from parsl.executors.globus_compute_multi.errors import PolicyFailed
-from parsl.executors.globus_compute_multi.observe.replay import read_log
+from parsl.executors.globus_compute_multi.observe.logfile import read_log
 from parsl.tests.test_globus_compute_multi.integration.conftest import (
     THREADS,
     portable,

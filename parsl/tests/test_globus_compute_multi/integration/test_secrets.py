@@ -18,7 +18,7 @@ import requests
 from local_globus_compute.client import LocalClient
 from parsl.app.app import python_app
 from parsl.executors.globus_compute_multi.compute.service import Service
-from parsl.executors.globus_compute_multi.observe.replay import read_log
+from parsl.executors.globus_compute_multi.observe.logfile import read_log
 from parsl.tests.test_globus_compute_multi.integration.common import increment
 
 pytestmark = [pytest.mark.local, pytest.mark.globus_compute]

@@ -14,7 +14,7 @@ from parsl.executors.globus_compute_multi.errors import (
     ServiceUnavailable,
     TaskNotCompleted,
 )
-from parsl.executors.globus_compute_multi.observe.replay import read_log
+from parsl.executors.globus_compute_multi.observe.logfile import read_log
 from parsl.tests.test_globus_compute_multi.integration.common import increment
 from parsl.tests.test_globus_compute_multi.integration.conftest import (
     check_log,

@@ -11,7 +11,7 @@ from parsl.app.app import python_app
 from parsl.data_provider.files import File
 from parsl.executors.globus_compute_multi import Endpoint, ThreadClass
 from parsl.executors.globus_compute_multi.errors import FilesNotShared, NoSuchThread
-from parsl.executors.globus_compute_multi.observe.replay import read_log
+from parsl.executors.globus_compute_multi.observe.logfile import read_log
 from parsl.tests.test_globus_compute_multi.integration.conftest import (
     NO_REQUEST_LIMIT,
     check_log,

@@ -25,7 +25,8 @@ from parsl.executors.globus_compute_multi.errors import (
     ResultNotReadable,
     ResultTooLarge,
 )
-from parsl.executors.globus_compute_multi.observe.replay import read_log, replay
+from parsl.executors.globus_compute_multi.observe.logfile import read_log
+from parsl.executors.globus_compute_multi.observe.replay import replay
 from parsl.tests.test_globus_compute_multi.integration.conftest import (
     NO_REQUEST_LIMIT,
     THREADS,
