@@ -10,6 +10,7 @@ from multiprocessing.queues import Queue
 from typing import Any, Callable, List, Tuple
 
 from parsl.executors.globus_compute_multi.errors import EndpointConfigurationError
+from parsl.monitoring.message_type import MessageType
 from parsl.monitoring.radios.base import (
     MonitoringRadioReceiver,
     MonitoringRadioSender,
@@ -29,6 +30,9 @@ class ResultRadio(RadioConfig, RepresentationMixin):
 
     Nothing must be reachable from the endpoint: no port of the submitting machine, no shared file system. In return the messages
     arrive when the task has ended. For messages while it runs use one of Parsl's other radios, where endpoints can reach it.
+
+    The endpoint's name is in the database: in the column ``block_id`` of the table ``try``, before the number of the block if there is one
+    (``perlmutter/0``).
 
     On the endpoint, the runner puts a radio of its own in this one's place (``compute/runner.py``), since Parsl there may not have this
     package. At most 1 MB of a task's messages comes back, compressed; what is left out is said in Parsl's log.
@@ -101,3 +105,20 @@ def unpack_messages(packed: Any) -> List[TaggedMonitoringMessage]:
     """
     # They came with the result of the task, which is unpickled too.
     return [] if packed is None else list(pickle.loads(zlib.decompress(base64.b64decode(packed))))  # nosec B301
+
+
+def name_endpoint(message: TaggedMonitoringMessage, endpoint: str) -> TaggedMonitoringMessage:
+    """A message that says on which endpoint the task ran, where the database has a place for that.
+
+    Parameters
+    ----------
+    message : tuple
+        As the task has sent it. Blocks have their numbers there, which mean nothing without the endpoint.
+    endpoint : str
+        Its name.
+    """
+    kind, content = message
+    if kind is not MessageType.WORKER_TASK_INFO:
+        return message
+    block = content["block_id"]
+    return kind, {**content, "block_id": endpoint if block is None else f"{endpoint}/{block}"}

@@ -1,4 +1,4 @@
-"""The only place where futures are completed."""
+"""The only place where futures are completed, and where result records are made known."""
 from __future__ import annotations
 
 import logging
@@ -6,8 +6,9 @@ import math
 import queue
 import threading
 import time
+from collections import deque
 from concurrent.futures import Future
-from typing import Any, Callable, List, Optional, Tuple, Union
+from typing import Any, Callable, Deque, List, NamedTuple, Optional, Tuple, Union
 
 from parsl.app.errors import RemoteExceptionWrapper
 from parsl.executors.globus_compute_multi.arguments import text_of
@@ -16,7 +17,13 @@ from parsl.executors.globus_compute_multi.errors import (
     ResultNotReadable,
     ResultTooLarge,
 )
-from parsl.executors.globus_compute_multi.monitoring import unpack_messages
+from parsl.executors.globus_compute_multi.monitoring import (
+    name_endpoint,
+    unpack_messages,
+)
+from parsl.executors.globus_compute_multi.observe.readers import Records
+from parsl.executors.globus_compute_multi.observe.records import Ended, ended_by
+from parsl.executors.globus_compute_multi.scheduling.actions import AttemptEnded
 from parsl.executors.globus_compute_multi.scheduling.events import Outcome
 from parsl.executors.globus_compute_multi.versions import explain, our_versions
 from parsl.monitoring.types import TaggedMonitoringMessage
@@ -27,41 +34,70 @@ logger = logging.getLogger(__name__)
 #: Callbacks that may hang before the futures behind them are given up.
 _MOST_HANGING = 3
 
+#: Records that are published before the next future is completed: many, since callbacks take longer than that, yet other tasks may wait for it.
+_MOST_AHEAD = 100
+
+#: An attempt that has ended, when that was known, and the lines in the log then.
+_Told = Tuple[AttemptEnded, float, int]
+
 #: Seconds that each of them but the first is waited for.
 _LESS_PATIENCE = 0.5
 
 
+class _Opened(NamedTuple):
+    """What was in a result.
+
+    Parameters
+    ----------
+    value : object
+        For the future: what the app returned, or the wrapper in which Parsl has put what it raised.
+    error : BaseException or None
+        For the future.
+    raised : BaseException or None
+        What is in the wrapper.
+    """
+
+    value: Any = None
+    error: Optional[BaseException] = None
+    raised: Optional[BaseException] = None
+
+
 class Resolver:
-    """One thread that unpickles results and completes futures.
+    """One thread that unpickles results, publishes their records, and completes futures, in the order in which it is told of them.
 
     Completing a future runs the DataFlowKernel's retry handler, checkpoints and the user's callbacks, and unpickling runs code of the
-    user's too. Neither may hold up the scheduler or the result stream.
+    user's too. Neither may hold up the scheduler or the result stream. So that records are seen at once in a burst of results, all that has
+    come is published before the next future is completed.
 
     Parameters
     ----------
     monitor : callable, optional
         Takes the monitoring messages that come with results, one by one, before the future is completed. Default: they are dropped.
+    records : Records, optional
+        Gets the records of all that has ended, each before the future is completed. Default: nobody looks at them.
     """
 
-    def __init__(self, monitor: Optional[Callable[[TaggedMonitoringMessage], None]] = None) -> None:
+    def __init__(self, monitor: Optional[Callable[[TaggedMonitoringMessage], None]] = None, records: Optional[Records] = None) -> None:
         self._monitor = monitor
-        self._jobs: "queue.SimpleQueue[Optional[Tuple[Future[Any], Union[ResultMessage, Exception], str]]]" = queue.SimpleQueue()
+        self._records = Records() if records is None else records
+        self._jobs: "queue.SimpleQueue[Optional[Tuple[Union[Ended, _Told], Optional[Future[Any]]]]]" = queue.SimpleQueue()
         self._threads: List[threading.Thread] = []
         self._current = ""
-        self._completed = 0
+        self._opened: "Deque[Tuple[str, Future[Any], _Opened]]" = deque()  # published, and to be completed
+        self._steps = 0
         self._finished = False
 
     def start(self) -> None:
         """Start the thread."""
         self._start_thread()
 
-    def resolve(self, future: "Future[Any]", message: ResultMessage, name: str) -> None:
-        """Complete ``future`` with the value or exception in ``message``; ``name`` tells people the task."""
-        self._jobs.put((future, message, name))
+    def ended(self, ended: Ended, future: "Optional[Future[Any]]") -> None:
+        """Take what has ended: its record is published, and then ``future``, if given, completed with the value or error."""
+        self._jobs.put((ended, future))
 
-    def fail(self, future: "Future[Any]", error: Exception, name: str) -> None:
-        """Complete ``future`` with ``error``."""
-        self._jobs.put((future, error, name))
+    def attempt_ended(self, action: AttemptEnded, received: float, log_lines: int, future: "Optional[Future[Any]]") -> None:
+        """The same, of an attempt: what :class:`Ended` has of it is gathered on the resolver's own thread, to save this one's time."""
+        self._jobs.put(((action, received, log_lines), future))
 
     def finish(self) -> None:
         """Say that nothing more will come; what was given before is still completed."""
@@ -77,18 +113,20 @@ class Resolver:
             return True
         deadline, hanging = time.monotonic() + timeout, 0
         while True:
-            thread, completed, left = self._threads[-1], self._completed, deadline - time.monotonic()
+            thread, steps, left = self._threads[-1], self._steps, deadline - time.monotonic()
             wait = max(0.0, min(patience, left))
             thread.join(wait)
-            moved = self._completed != completed
+            moved = self._steps != steps
             if not thread.is_alive():
                 if self._finished:
                     return True
                 self._start_thread()  # whatever ended it, the futures need one
             elif left <= 0 or (not moved and hanging == _MOST_HANGING):
                 # one of the queue is the word of the end, and one that is being completed is not in it
-                logger.warning("%d futures are not completed yet, since callbacks on futures take long; that goes on while this process lives",
-                               self._jobs.qsize())
+                logger.warning("%d futures are not completed yet, since callbacks on futures take long, now that on %s; that goes on while this "
+                               "process lives", self._jobs.qsize() + len(self._opened), self._current)
+                if hanging < _MOST_HANGING:
+                    self._start_thread()  # perhaps that one hangs, and there is no time left to see
                 return False
             elif not moved:
                 hanging += 1
@@ -101,60 +139,100 @@ class Resolver:
         self._threads[-1].start()
 
     def _run(self) -> None:
-        while True:
-            job = self._jobs.get()
-            if job is None:
-                self._finished = True
-                self._jobs.put(None)  # for the threads that take over from one another
-                return
-            future, result, self._current = job
-            value: Any = None
-            error: Optional[BaseException]
-            try:
-                value, error = self._open(result) if isinstance(result, ResultMessage) else (None, result)
-            except BaseException as e:  # code of the user's that nobody has thought of: the other futures need this thread
-                error = ResultNotReadable(f"what {self._current} returned or raised cannot be read here ({type(e).__name__})")
-            try:
-                if error is None:
-                    future.set_result(value)
-                else:
-                    future.set_exception(error)
-            except BaseException:  # a callback that raises SystemExit, say: the other futures need this thread
-                logger.exception("A callback on the future of %s ended with an error", self._current)
-            self._completed += 1
-            del job, future, result, value, error  # hold nothing of the user's while waiting
+        while self._do_next():
+            pass
 
-    def _open(self, message: ResultMessage) -> Tuple[Any, Optional[BaseException]]:
-        if self._monitor is not None:
-            lost = message.monitoring_lost
-            try:
-                for sent in unpack_messages(message.monitoring):
-                    self._monitor(sent)
-            except BaseException as e:  # unpickling runs what code it likes; the value is what matters
-                lost = f"some or all, for they cannot be read ({text_of(e)})"
-            if lost:
-                logger.warning("Monitoring messages of %s were lost: %s", self._current, lost)
-        return _unpack(message, self._current)
+    def _do_next(self) -> bool:
+        """Publish what has come, or else complete the next future; whether there is more to do. It holds nothing of the user's while waiting."""
+        try:
+            if len(self._opened) >= _MOST_AHEAD:
+                raise queue.Empty
+            job = self._jobs.get(block=not self._opened)
+        except queue.Empty:
+            self._complete_next()
+            return True
+        if job is not None:
+            self._publish(*job)
+            return True
+        self._jobs.put(None)  # for the next time, and for the threads that take over from one another
+        if self._opened:
+            self._complete_next()
+            return True
+        self._finished = True
+        return False
+
+    def _publish(self, told: "Union[Ended, _Told]", future: "Optional[Future[Any]]") -> None:
+        ended = told if isinstance(told, Ended) else ended_by(*told)
+        self._current = ended.task.name
+        opened: _Opened
+        try:
+            opened = self._open(ended, future is not None)
+        except BaseException as e:  # code of the user's that nobody has thought of: the other futures need this thread
+            opened = _Opened(error=ResultNotReadable(f"what {self._current} returned or raised cannot be read here ({type(e).__name__})"))
+        try:
+            self._records.publish(ended, opened.value, opened.error or opened.raised)
+        except BaseException:  # finalizers are the user's, too
+            logger.exception("The result record of %s may be lost for some or all who read them", self._current)
+        if future is not None:
+            self._opened.append((ended.task.name, future, opened))
+        self._steps += 1
+
+    def _complete_next(self) -> None:
+        try:
+            self._current, future, opened = self._opened.popleft()
+        except IndexError:
+            return  # another thread that took over has taken it
+        try:
+            if opened.error is None:
+                future.set_result(opened.value)
+            else:
+                future.set_exception(opened.error)
+        except BaseException:  # a callback that raises SystemExit, say: the other futures need this thread
+            logger.exception("A callback on the future of %s ended with an error", self._current)
+        self._steps += 1
+
+    def _open(self, ended: Ended, completes: bool) -> _Opened:
+        """Unpack what has come, once, if it is to complete a future or somebody wants to see it."""
+        result = ended.result
+        if ended.error is not None or result is None:
+            return _Opened(error=ended.error)
+        if completes:
+            self._pass_on_monitoring(result, str(ended.endpoint))
+        elif not self._records.wanted or not Outcome(ended.outcome).is_final:
+            return _Opened()
+        return _unpack(result, self._current)
+
+    def _pass_on_monitoring(self, message: ResultMessage, endpoint: str) -> None:
+        if self._monitor is None:
+            return
+        lost = message.monitoring_lost
+        try:
+            for sent in unpack_messages(message.monitoring):
+                self._monitor(name_endpoint(sent, endpoint))
+        except BaseException as e:  # unpickling runs what code it likes; the value is what matters
+            lost = f"some or all, for they cannot be read ({text_of(e)})"
+        if lost:
+            logger.warning("Monitoring messages of %s were lost: %s", self._current, lost)
 
 
-def _unpack(message: ResultMessage, name: str) -> Tuple[Any, Optional[BaseException]]:
+def _unpack(message: ResultMessage, name: str) -> _Opened:
     """The value in a message, or the exception."""
     if message.outcome is Outcome.TOO_LARGE:
-        return None, ResultTooLarge(f"{name}: {message.message}. Return large data as files, or through ProxyStore.")
+        return _Opened(error=ResultTooLarge(f"{name}: {message.message}. Return large data as files, or through ProxyStore."))
     try:
         if message.value is None:
             raise ValueError("the endpoint sent no value")
         value = deserialize(message.value)
         if message.outcome is not Outcome.RAISED and not isinstance(value, RemoteExceptionWrapper):
-            return value, None
+            return _Opened(value)
         error = value.get_exception()
         if not isinstance(error, Exception):
             raise TypeError(f"what was raised unpickles to a {type(error).__name__}")
         repr(error)  # as the DataFlowKernel does; if it raised there, the task's future would never be completed
-        return (None, error) if message.outcome is Outcome.RAISED else (value, None)
+        return _Opened(error=error) if message.outcome is Outcome.RAISED else _Opened(value, raised=error)
     except BaseException as e:  # unpickling runs code of the user's
         what = f"; it was {message.message}" if message.message else ""
         advice = explain(dict(message.info), our_versions()) or "Modules and versions must be the same here and on the endpoint"
         unreadable = ResultNotReadable(f"what {name} returned or raised cannot be unpickled here ({text_of(e)}){what}. {advice}.")
         unreadable.__cause__ = e
-        return None, unreadable
+        return _Opened(error=unreadable)

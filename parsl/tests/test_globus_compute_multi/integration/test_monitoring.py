@@ -69,3 +69,4 @@ def test_resource_records_of_tasks_arrive_with_their_results(engine, monitored):
         (0, 1, 1), (1, 1, 1), (2, 1, 1)]
     assert query("SELECT COUNT(*) >= 3, MAX(psutil_process_time_user) > 0.5 FROM resource WHERE task_id = 0") == [(1, 1)]
     assert query("SELECT COUNT(*) FROM try WHERE hostname IS NULL OR task_try_time_running IS NULL") == [(0,)]
+    assert query("SELECT task_id, block_id FROM try ORDER BY task_id") == [(task, f"{ENGINE.name}/0") for task in range(3)]

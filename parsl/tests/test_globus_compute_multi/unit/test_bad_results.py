@@ -16,6 +16,8 @@ from parsl.executors.globus_compute_multi.compute.envelope import (
     encode_arguments,
 )
 from parsl.executors.globus_compute_multi.errors import ResultNotReadable
+from parsl.executors.globus_compute_multi.messages import TaskInfo
+from parsl.executors.globus_compute_multi.observe.records import Ended
 from parsl.executors.globus_compute_multi.resolver import Resolver
 from parsl.executors.globus_compute_multi.scheduling.events import Outcome
 from parsl.executors.globus_compute_multi.scheduling.runtimes import LONGEST
@@ -126,8 +128,9 @@ def test_a_value_that_does_not_unpickle_fails_its_task_alone(value):
     resolver, futures = Resolver(), [Future(), Future()]
     resolver.start()
     packed = None if value is None else base64.b64encode(value).decode()
-    resolver.resolve(futures[0], decode_result(body(text({**ENVELOPE, "value": packed}))), "task 7 (int)")
-    resolver.resolve(futures[1], decode_result(body(text(ENVELOPE))), "task 8 (int)")
+    for task_id, future, value_there in ((7, futures[0], packed), (8, futures[1], ENVELOPE["value"])):
+        result = decode_result(body(text({**ENVELOPE, "value": value_there})))
+        resolver.ended(Ended(TaskInfo(task_id, "int"), f"{task_id}.1", "a", 0, 1, 0.0, 0.0, 0.0, "ok", "", result, None, True, 1), future)
     resolver.finish()
     assert resolver.join(10)
     error = futures[0].exception(0)

@@ -1,4 +1,4 @@
-"""The resolver completes futures, and nothing the user does there stops it."""
+"""The resolver publishes records and completes futures, and nothing the user does there stops it."""
 from __future__ import annotations
 
 import base64
@@ -16,8 +16,12 @@ from parsl.executors.globus_compute_multi.errors import (
     ResultNotReadable,
     ResultTooLarge,
 )
+from parsl.executors.globus_compute_multi.messages import TaskInfo
+from parsl.executors.globus_compute_multi.observe.readers import Records
+from parsl.executors.globus_compute_multi.observe.records import Ended
 from parsl.executors.globus_compute_multi.resolver import Resolver
 from parsl.executors.globus_compute_multi.scheduling.events import Outcome
+from parsl.monitoring.message_type import MessageType
 from parsl.serialize import serialize
 
 pytestmark = pytest.mark.local
@@ -36,9 +40,25 @@ def resolver():
     assert resolver.join(10)
 
 
+def ended(result=None, error=None, *, task_id=1, app="app", final=True):
+    """An attempt with this result has ended, or the executor has given its task up with this error."""
+    task = TaskInfo(task_id, app)
+    if result is None:
+        return Ended(task, None, None, None, None, 0.0, None, 2.0, "cancelled", "", None, error, final, 1)
+    return Ended(task, f"{task_id}.1", "site", 0, 1, 0.0, 1.0, 2.0, result.outcome.value, result.message, result, None, final, 1)
+
+
+def resolve(resolver, future, result, task_id=1, app="app"):
+    resolver.ended(ended(result, task_id=task_id, app=app), future)
+
+
+def fail(resolver, future, app="app"):
+    resolver.ended(ended(error=ValueError("x"), app=app), future)
+
+
 def resolved(resolver, *args):
     future = Future()
-    resolver.resolve(future, message(*args), "task 1 (app)")
+    resolve(resolver, future, message(*args))
     return future
 
 
@@ -61,45 +81,56 @@ def monitored():
     resolver = Resolver(told.append)
     resolver.start()
 
-    def resolve(**monitoring):
+    def run(**monitoring):
         future, before = Future(), []
         future.add_done_callback(lambda _: before.extend(told))
         result = replace(message(serialize(42)), **monitoring)
-        resolver.resolve(future, result, "task 1 (app)")
+        resolve(resolver, future, result)
         assert future.result(10) == 42
         return before
-    yield resolve
+    yield run
     resolver.finish()
     assert resolver.join(10)
 
 
-def test_monitoring_messages_are_passed_on_before_the_future_is_done(monitored, caplog):
-    assert monitored(monitoring=packed(["one", "two"])) == ["one", "two"]
-    assert monitored(monitoring=None) == ["one", "two"]
+def sent(number, block, becomes):
+    """A message that says that a task begins, and what becomes of it."""
+    said = {"task_id": number, "block_id": block, "hostname": "node"}
+    return (MessageType.WORKER_TASK_INFO, said), (MessageType.WORKER_TASK_INFO, {**said, "block_id": becomes})
+
+
+ONE, ONE_HERE = sent(1, None, "site")
+TWO, TWO_HERE = sent(2, "0", "site/0")
+USAGE = (MessageType.RESOURCE_INFO, {"task_id": 1})
+
+
+def test_monitoring_messages_are_passed_on_with_the_endpoint_before_the_future_is_done(monitored, caplog):
+    assert monitored(monitoring=packed([ONE, USAGE, TWO])) == [ONE_HERE, USAGE, TWO_HERE]
+    assert monitored(monitoring=None) == [ONE_HERE, USAGE, TWO_HERE]
     assert not caplog.records
 
 
-@pytest.mark.parametrize("monitoring", ["not base64!", "AAAA", 3, packed(3)])
+@pytest.mark.parametrize("monitoring", ["not base64!", "AAAA", 3, packed(3), packed([3])])
 def test_monitoring_messages_that_cannot_be_read_cost_nothing_but_themselves(monitored, caplog, monitoring):
     assert monitored(monitoring=monitoring) == []
     assert "task 1 (app) were lost: some or all, for they cannot be read" in caplog.text
-    assert monitored(monitoring=packed(["next"])) == ["next"]
+    assert monitored(monitoring=packed([ONE])) == [ONE_HERE]
 
 
 def test_monitoring_messages_that_end_the_thread_which_reads_them_do_not(monitored, caplog):
     assert monitored(monitoring=packed([Trap()])) == []
     assert "SystemExit" in caplog.text
-    assert monitored(monitoring=packed(["next"])) == ["next"]
+    assert monitored(monitoring=packed([ONE])) == [ONE_HERE]
 
 
 def test_which_monitoring_messages_are_missing_is_said(monitored, caplog):
-    assert monitored(monitoring=packed(["one"]), monitoring_lost="2 of 3, for want of room") == ["one"]
+    assert monitored(monitoring=packed([ONE]), monitoring_lost="2 of 3, for want of room") == [ONE_HERE]
     assert "Monitoring messages of task 1 (app) were lost: 2 of 3, for want of room" in caplog.text
 
 
 def test_without_monitoring_nothing_is_read(resolver, caplog):
     future = Future()
-    resolver.resolve(future, replace(message(serialize(42)), monitoring="not base64!"), "task 1 (app)")
+    resolve(resolver, future, replace(message(serialize(42)), monitoring="not base64!"))
     assert future.result(10) == 42
     assert not caplog.records
 
@@ -143,7 +174,7 @@ def test_a_callback_that_raises_harms_nobody(resolver, error):
 
     future = Future()
     future.add_done_callback(callback)
-    resolver.resolve(future, message(serialize(1)), "task 1")
+    resolve(resolver, future, message(serialize(1)))
     assert resolved(resolver, serialize(2)).result(10) == 2
 
 
@@ -151,7 +182,7 @@ def test_stopping_completes_what_is_queued():
     resolver = Resolver()
     futures = [Future() for _ in range(100)]
     for future in futures:
-        resolver.fail(future, ValueError("x"), "task")
+        fail(resolver, future)
     resolver.start()
     resolver.finish()
     assert resolver.join(10)
@@ -168,10 +199,10 @@ def test_a_callback_that_hangs_is_named_in_the_log_and_the_futures_behind_it_are
 
     hanging.add_done_callback(hang)
     resolver.start()
-    resolver.resolve(hanging, message(serialize(1)), "task 7 (slow)")
+    resolve(resolver, hanging, message(serialize(1)), 7, "slow")
     behind = [Future() for _ in range(3)]
     for future in behind:
-        resolver.resolve(future, message(serialize(1)), "task 8 (quick)")
+        resolve(resolver, future, message(serialize(1)), 8, "quick")
     resolver.finish()
     assert entered.wait(10)
     resolver.join(0.2)
@@ -190,7 +221,7 @@ def test_a_callback_may_stop_the_resolver():
 
     future.add_done_callback(stop)
     resolver.start()
-    resolver.fail(future, ValueError("x"), "task")
+    fail(resolver, future)
     assert stopped.wait(5)
 
 
@@ -227,7 +258,7 @@ def test_a_thread_that_has_died_has_not_finished(monkeypatch):
 
     monkeypatch.setattr(Resolver, "_run", die)
     resolver.start()
-    resolver.fail(future, ValueError("x"), "task")
+    fail(resolver, future)
     resolver.finish()
     assert resolver.join(10)
     assert isinstance(future.exception(0), ValueError)
@@ -238,7 +269,7 @@ def test_slow_callbacks_are_waited_for_so_long_in_all_and_go_on_afterwards(caplo
     futures = [Future() for _ in range(20)]
     for future in futures:
         future.add_done_callback(lambda _: go_on.wait(0.1))
-        resolver.fail(future, ValueError("x"), "task")
+        fail(resolver, future)
     resolver.start()
     resolver.finish()
     assert not resolver.join(10, 0.35)
@@ -254,9 +285,111 @@ def test_a_callback_that_hangs_when_there_is_little_time_left_holds_up_no_future
     futures[0].add_done_callback(lambda _: release.wait(60))
     resolver.start()
     for future in futures:
-        resolver.fail(future, ValueError("x"), "task 7 (slow)")
+        fail(resolver, future, "slow")
     resolver.finish()
     resolver.join(60, 0.2)
-    assert "task 7 (slow)" in caplog.text
+    assert "task 1 (slow)" in caplog.text
     assert all(future.exception(10) for future in futures)
     release.set()
+
+
+@pytest.fixture
+def watched():
+    """A resolver, and a reader of its records."""
+    records = Records()
+    resolver = Resolver(records=records)
+    resolver.start()
+    yield resolver, records.reader()
+    resolver.finish()
+    assert resolver.join(10)
+
+
+def test_the_record_of_a_result_is_there_before_its_future_is_done(watched):
+    resolver, reader = watched
+    future, seen = Future(), []
+    future.add_done_callback(lambda _: seen.extend(reader.available()))
+    resolve(resolver, future, message(serialize([1])))
+    value = future.result(10)
+    resolver.finish()
+    assert resolver.join(10)
+    assert len(seen) == 1 and seen[0].ok and seen[0].value is value
+
+
+@pytest.mark.parametrize("outcome", [Outcome.APP_FAILED, Outcome.RAISED])
+def test_records_have_what_the_app_raised_and_not_what_it_is_wrapped_in(watched, outcome):
+    resolver, reader = watched
+    resolved(resolver, serialize(RemoteExceptionWrapper(KeyError, KeyError("k"), None)), outcome, "KeyError: 'k'")
+    record = reader.get(10)
+    assert not record.ok and not record.has_value and record.value is None
+    assert type(record.exception) is KeyError and record.exception.args == ("k",)
+
+
+def test_the_record_of_what_cannot_be_read_says_so(watched):
+    resolver, reader = watched
+    error = resolved(resolver, serialize(Trap())).exception(10)
+    record = reader.get(10)
+    assert record.exception is error and not record.ok and not record.has_value
+
+
+def test_attempts_that_complete_no_future_have_records_too(watched):
+    resolver, reader = watched
+    resolver.ended(ended(message(None, Outcome.TASK_FAILED, "worker lost"), final=False), None)
+    resolver.ended(ended(message(serialize("late")), final=False), None)
+    failed, late = reader.get(10), reader.get(10)
+    assert (failed.outcome, failed.exception, failed.message, failed.final) == ("task_failed", None, "worker lost", False)
+    assert late.ok and late.value == "late" and not late.final
+
+
+def test_what_completes_no_future_is_not_unpickled_if_nobody_looks():
+    records, future = Records(), Future()
+    resolver = Resolver(records=records)
+    told = ended(message(serialize(TellsWhenOpened())), final=False)
+    resolver.start()
+    resolver.ended(told, None)
+    fail(resolver, future)
+    assert future.exception(10) and not TellsWhenOpened.opened
+    with records.reader() as reader:
+        resolver.ended(told._replace(log_lines=2), None)
+        assert reader.get(10) is not None
+    assert TellsWhenOpened.opened.pop()
+    resolver.finish()
+    assert resolver.join(10)
+
+
+class TellsWhenOpened:
+    opened: list = []
+
+    def __setstate__(self, state):
+        self.opened.append(True)
+
+    def __getstate__(self):
+        return {"some": "state"}
+
+
+def test_whatever_goes_wrong_in_publishing_harms_no_future(watched, monkeypatch, caplog):
+    def end(*_):
+        raise SystemExit
+
+    monkeypatch.setattr(Records, "publish", end)
+    assert resolved(watched[0], serialize(1)).result(10) == 1
+    assert "record of task 1 (app) may be lost" in caplog.text
+
+
+def test_records_of_all_that_has_come_are_seen_before_the_next_future_is_completed(watched):
+    resolver, reader = watched
+    entered, release, futures = threading.Event(), threading.Event(), [Future() for _ in range(3)]
+
+    def wait(_):
+        entered.set()
+        release.wait(60)
+
+    futures[0].add_done_callback(wait)
+    futures[1].add_done_callback(lambda _: seen.extend(reader.available()))
+    seen = []
+    resolve(resolver, futures[0], message(serialize(1)))
+    assert entered.wait(10)
+    for future in futures[1:]:
+        resolve(resolver, future, message(serialize(2)))
+    release.set()
+    assert [future.result(10) for future in futures] == [1, 2, 2]
+    assert [record.value for record in seen] == [1, 2, 2]
