@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from typing import Any, Callable, Deque, Dict, List, Mapping, Optional, Tuple
 
 from parsl.executors.globus_compute_multi.scheduling.actions import (
+    AttemptEnded,
     Dispatch,
     FailTask,
-    ResolveTask,
 )
 from parsl.executors.globus_compute_multi.scheduling.events import (
     DispatchAccepted,
@@ -207,8 +207,9 @@ class Simulation:
         for action in self.scheduler.handle(event):
             if isinstance(action, Dispatch):
                 self._dispatch(action)
-            elif isinstance(action, ResolveTask):
-                self._finish(action.task_id - 1)
+            elif isinstance(action, AttemptEnded):
+                if action.resolves:
+                    self._finish(action.task_id - 1)
             elif isinstance(action, FailTask):
                 raise SimulationError(f"the core failed task {action.task_id - 1}: {action.message}")
 

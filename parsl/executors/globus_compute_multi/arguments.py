@@ -9,8 +9,9 @@ import os
 import uuid
 from numbers import Integral, Real
 from pathlib import Path
-from typing import Any, Callable, Mapping, Optional, Sequence, Union
+from typing import Any, Callable, List, Mapping, Optional, Sequence, Union
 
+from parsl.data_provider.staging import Staging
 from parsl.executors.globus_compute_multi.errors import (
     EndpointConfigurationError,
     TaskNotPickled,
@@ -122,6 +123,20 @@ def check_positive(what: str, value: Any) -> float:
     if number is None or not 0 < number <= MOST:
         raise EndpointConfigurationError(f"{what} must be a positive number of at most {MOST}, not {shown(value)}")
     return number
+
+
+def check_staging(providers: List[Any]) -> List[Any]:
+    """Staging providers, checked one by one.
+
+    Raises
+    ------
+    EndpointConfigurationError
+        Naming what is none.
+    """
+    for provider in providers:
+        if not isinstance(provider, Staging):
+            raise EndpointConfigurationError(f"storage_access must be a list of staging providers, and {shown(provider)} is none")
+    return providers
 
 
 def check_uuid(what: str, value: str) -> str:

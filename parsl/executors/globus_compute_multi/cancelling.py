@@ -2,9 +2,11 @@
 from __future__ import annotations
 
 from concurrent.futures import Future, TimeoutError
-from typing import Callable, Dict, Optional, Set
+from typing import Callable, Dict, Optional, Set, TypeVar
 
 from parsl.executors.globus_compute_multi.errors import CannotCancel
+
+T = TypeVar("T")
 
 #: Seconds that ``cancel`` waits for the scheduler, which answers at once unless a policy of the user's keeps it.
 PATIENCE = 5.0
@@ -56,15 +58,15 @@ class Cancellations:
         return self._task_ids.get(node)
 
 
-def answer(reply: "Future[bool]", cancel: Callable[[], bool]) -> None:
-    """Do what a request to cancel a task asks for, and tell whether it is done; nothing if nobody waits for that any more."""
+def answer(reply: "Future[T]", do: Callable[[], T]) -> None:
+    """Do what a request asks for, and tell what has come of it; nothing if nobody waits for that any more."""
     if reply.set_running_or_notify_cancel():
         try:
-            cancelled = cancel()
+            result = do()
         except BaseException:
             reply.set_exception(CannotCancel("the executor's scheduler has crashed, so all its tasks fail; please report it"))
             raise
-        reply.set_result(cancelled)
+        reply.set_result(result)
 
 
 def wait_for(reply: "Future[bool]") -> bool:

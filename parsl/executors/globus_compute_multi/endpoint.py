@@ -15,6 +15,8 @@ from parsl.executors.globus_compute_multi.arguments import (
     shown,
 )
 from parsl.executors.globus_compute_multi.errors import EndpointConfigurationError
+from parsl.executors.globus_compute_multi.scheduling.pool import EndpointSpec
+from parsl.executors.globus_compute_multi.scheduling.threads import ClassSpec
 
 
 @dataclass(frozen=True)
@@ -152,6 +154,20 @@ class Endpoint:
         if isinstance(threads, Mapping):
             return tuple(ThreadClass(cores, count) for cores, count in threads.items())
         return tuple(threads)
+
+    def spec(self, default_threads: int, default_cores: int, filesystem: str) -> EndpointSpec:
+        """What the scheduler has to know of it.
+
+        Parameters
+        ----------
+        default_threads, default_cores : int
+            Number of threads and cores of each, if it does not say.
+        filesystem : str
+            Its file-system group.
+        """
+        classes = tuple(ClassSpec(c.cores, c.count, c.config_text) for c in self.thread_classes(default_threads, default_cores))
+        return EndpointSpec(str(self.name), classes, count_is_given=self.threads_given, speed=self.speed, filesystem=filesystem,
+                            startup_seconds=self.startup_seconds, cost_per_core_hour=self.cost_per_core_hour)
 
 
 def _checked_threads(what: str, threads: Any) -> Union[int, Dict[int, int], Tuple[ThreadClass, ...]]:

@@ -60,6 +60,10 @@ class CannotCancel(GlobusComputeMultiError):
     """The executor cannot tell which of its tasks a future belongs to, so it cannot cancel it."""
 
 
+class SchedulerBusy(GlobusComputeMultiError):
+    """The executor's scheduler does not answer, perhaps because the user's policy takes long."""
+
+
 class TaskNotPickled(GlobusComputeMultiError, TypeError):
     """Function or arguments of a task cannot be pickled."""
 
@@ -74,6 +78,10 @@ class ResultTooLarge(GlobusComputeMultiError):
 
 class ResultNotReadable(GlobusComputeMultiError):
     """The value or exception of an app could not be unpickled here."""
+
+
+class ValuesNotKept(GlobusComputeMultiError):
+    """``values`` was called of an executor that was made without ``aggregate_results=True``."""
 
 
 class SchedulerCrashed(GlobusComputeMultiError):

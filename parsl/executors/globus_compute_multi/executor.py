@@ -16,9 +16,7 @@ import typeguard
 from parsl.data_provider.file_noop import NoOpFileStaging
 from parsl.data_provider.ftp import FTPInTaskStaging
 from parsl.data_provider.http import HTTPInTaskStaging
-from parsl.data_provider.staging import Staging
 from parsl.data_provider.zip import ZipFileStaging
-from parsl.dataflow.futures import AppFuture
 from parsl.dataflow.states import States
 from parsl.dataflow.taskrecord import TaskRecord
 from parsl.errors import OptionalModuleMissing
@@ -28,31 +26,33 @@ from parsl.executors.globus_compute_multi.arguments import (
     check_not_negative,
     check_path,
     check_positive,
+    check_staging,
     check_uuid,
     pack_task,
     shown,
 )
-from parsl.executors.globus_compute_multi.cancelling import wait_for
+from parsl.executors.globus_compute_multi.asking import Asking
 from parsl.executors.globus_compute_multi.endpoint import Endpoint, check_endpoints
 from parsl.executors.globus_compute_multi.errors import (
-    CannotCancel,
     EndpointConfigurationError,
     ExecutorNotRunning,
     TaskTooLarge,
 )
 from parsl.executors.globus_compute_multi.monitoring import ResultRadio, check_radio
+from parsl.executors.globus_compute_multi.observe.live import LiveView, need_rich
+from parsl.executors.globus_compute_multi.observe.readers import Records
+from parsl.executors.globus_compute_multi.observe.results import GivesResults
+from parsl.executors.globus_compute_multi.observe.status import Status
 from parsl.executors.globus_compute_multi.resources import SpecificationReader
 from parsl.executors.globus_compute_multi.scheduling.policy import (
     EarliestFinish,
     Policy,
 )
-from parsl.executors.globus_compute_multi.scheduling.pool import EndpointSpec
 from parsl.executors.globus_compute_multi.scheduling.queueing import AheadRule
 from parsl.executors.globus_compute_multi.scheduling.scheduler import (
     Scheduler,
     Settings,
 )
-from parsl.executors.globus_compute_multi.scheduling.threads import ClassSpec
 from parsl.executors.globus_compute_multi.workflow import (
     Announced,
     Left,
@@ -78,7 +78,7 @@ try:
         register_runner,
         stored_login,
     )
-    from parsl.executors.globus_compute_multi.messages import CancelRequested, NewTask
+    from parsl.executors.globus_compute_multi.messages import NewTask, TaskInfo
     from parsl.executors.globus_compute_multi.parts import Parts
     _globus_compute_enabled = True
 except ImportError as e:
@@ -96,7 +96,7 @@ BATCH_BYTES = 10_000_000
 _CHECKED_AT_START = 10
 
 
-class GlobusComputeMultiExecutor(ParslExecutor, RepresentationMixin):
+class GlobusComputeMultiExecutor(Asking, GivesResults, ParslExecutor, RepresentationMixin):
     """Runs tasks on many Globus Compute endpoints at once, as if they were one machine.
 
     Each task is given to an endpoint only when one of its threads is free (or about to be), so a busy or slow endpoint takes
@@ -150,6 +150,13 @@ class GlobusComputeMultiExecutor(ParslExecutor, RepresentationMixin):
         that could run on another endpoint.
     remote_monitoring_radio : RadioConfig, optional
         How tasks send their monitoring data. Default: with their results.
+    response_queue : object, optional
+        Gets a copy of each :class:`ResultRecord`, by its ``put``: a queue, perhaps of :mod:`multiprocessing`, or anything that has one. What it
+        does not take in time is dropped, and said; nothing waits for it.
+    aggregate_results : bool
+        Whether the values of all tasks are kept for :meth:`values`.
+    progress : bool
+        Whether the terminal shows how the workflow goes on, if there is one (with rich, which must be installed).
 
     Raises
     ------
@@ -182,6 +189,9 @@ class GlobusComputeMultiExecutor(ParslExecutor, RepresentationMixin):
         working_dir: Union[str, os.PathLike, None] = None,
         storage_access: Optional[List[Any]] = None,
         remote_monitoring_radio: Optional[RadioConfig] = None,
+        response_queue: Any = None,
+        aggregate_results: bool = False,
+        progress: bool = False,
     ) -> None:
         if not _globus_compute_enabled:
             raise OptionalModuleMissing(["globus-compute-sdk>=4.19", "pika"], f"GlobusComputeMultiExecutor needs them, and found: {_missing}")
@@ -213,15 +223,21 @@ class GlobusComputeMultiExecutor(ParslExecutor, RepresentationMixin):
             check_path("log_file", log_file)
         self.log_file = log_file
         self.working_dir = working_dir
-        for provider in storage_access or []:
-            if not isinstance(provider, Staging):
-                raise EndpointConfigurationError(f"storage_access must be a list of staging providers, and {shown(provider)} is none")
-        self.storage_access: List[Any] = storage_access if storage_access is not None else [
+        self.storage_access: List[Any] = check_staging(storage_access) if storage_access is not None else [
             NoOpFileStaging(), FTPInTaskStaging(), HTTPInTaskStaging(), ZipFileStaging()]
         self.remote_monitoring_radio = ResultRadio() if remote_monitoring_radio is None else check_radio(remote_monitoring_radio)
 
+        self.response_queue = response_queue
+        self.aggregate_results = aggregate_results
+        self._records = Records(response_queue, aggregate_results)
+        self.progress = progress
+        if progress:
+            need_rich()
+        self._view: Optional[LiveView] = None
+
         self._lock = threading.Lock()
         self._state = "not started"  # then "starting", "running", "shut down"
+        self._last_status: Optional[Status] = None
         self._task_ids = itertools.count(1)
         classes = [c for e in self.endpoints for c in e.thread_classes(self.threads_per_endpoint, self.cores_per_thread)]
         self._specifications = SpecificationReader(
@@ -313,58 +329,13 @@ class GlobusComputeMultiExecutor(ParslExecutor, RepresentationMixin):
                 raise ExecutorNotRunning(f"executor {self.label} is {self._state}; it takes no tasks")
             task_id = next(self._task_ids)
             future.parsl_executor_task_id = task_id  # type: ignore[attr-defined]
-            self._parts.post(NewTask(task_id, app, requirement, submission.node if submission is not None else None,
-                                     submission.filesystem if submission is not None else None, packed, future))
+            if submission is None:
+                task = NewTask(TaskInfo(task_id, app), requirement, None, (), packed, future)
+            else:
+                info = TaskInfo(task_id, app, submission.node, submission.try_id)
+                task = NewTask(info, requirement, submission.filesystem, submission.parents, packed, future)
+            self._parts.post(task)
         return future
-
-    def cancel(self, future: "Future[Any]") -> bool:
-        """Cancel a task: it ends with :class:`~.errors.TaskCancelled`, and is not run any more.
-
-        Certain as long as the task is pending, or waits for others. Later its future fails at once all the same, but the endpoint may run it to
-        its end. It stays cancelled if Parsl retries it; so that nothing is tried again, give ``TaskCancelled`` an infinite cost in
-        ``Config(retry_handler=...)``.
-
-        May be called on any thread, callbacks included.
-
-        Parameters
-        ----------
-        future : AppFuture or Future
-            What the app, or ``submit``, has returned.
-
-        Returns
-        -------
-        bool
-            Whether the task is cancelled now; if it has just failed by itself: no retry of it will run. False: it is finished, or no task of
-            this executor (join apps run on none).
-
-        Raises
-        ------
-        CannotCancel
-            If it is not known which task an AppFuture belongs to, since this Parsl's DataFlowKernel has no hooks; if the scheduler does not
-            answer for some seconds, or crashes; if ``future`` is none. Nothing is cancelled then, unless it says that this is not known.
-        """
-        reply: "Future[bool]" = Future()
-        if isinstance(future, AppFuture):
-            record = future.task_record
-            if record["executor"] != self.label or record["dfk"].executors.get(self.label) is not self:
-                return False
-            # Not upstream: begin
-            if not hasattr(ParslExecutor, "task_submitting"):
-                raise CannotCancel("this Parsl's DataFlowKernel has no hooks, so the executor cannot tell which of its tasks an AppFuture "
-                                   "belongs to. It can cancel only what its own submit() has returned.")
-            # Not upstream: end
-            request = CancelRequested(record["id"], None, reply)
-            return self._workflow.if_unfinished(record, lambda: self._post_request(request)) and wait_for(reply)
-        if not isinstance(future, Future):
-            raise CannotCancel(f"only a future can be cancelled, not {shown(future)}")
-        return self._post_request(CancelRequested(None, future, reply)) and wait_for(reply)
-
-    def _post_request(self, request: "CancelRequested") -> bool:
-        with self._lock:  # what is posted after the shutdown is not answered
-            if self._state == "running":
-                self._parts.post(request)
-                return True
-        return False
 
     def task_state_changed(self, task_record: TaskRecord, new_state: States) -> None:
         """Learn of the workflow; called by the DataFlowKernel."""
@@ -386,11 +357,16 @@ class GlobusComputeMultiExecutor(ParslExecutor, RepresentationMixin):
             return
         if before == "running":
             self._parts.stop()
+            self._last_status = self._parts.owner.last_status
+        self._records.close()
+        if self._view is not None:
+            self._view.stop()
         super().shutdown()
 
     def _start_threads(self, client: "Client", governor: "Governor", runner_id: str) -> None:
         endpoint_ids = {str(endpoint.name): endpoint.id for endpoint in self.endpoints}
-        specs = [self._spec(endpoint) for endpoint in self.endpoints]
+        specs = [endpoint.spec(self.threads_per_endpoint, self.cores_per_thread, self._filesystems[str(endpoint.name)])
+                 for endpoint in self.endpoints]
         settings = Settings(
             ahead=AheadRule(governor.requests_per_second, self.prefetch),
             batch_bytes=BATCH_BYTES - BATCH_OVERHEAD_BYTES,
@@ -401,26 +377,20 @@ class GlobusComputeMultiExecutor(ParslExecutor, RepresentationMixin):
             status_interval=self.status_interval,
             status_spacing=governor.status_spacing,
         )
+        log_path = Path(self.log_file) if self.log_file is not None else Path(self.run_dir) / f"{self.label}.jsonl"
         self._parts = Parts(
             label=self.label, client=client, governor=governor, runner_id=runner_id, scheduler=Scheduler(specs, settings, self.policy),
-            endpoint_ids=endpoint_ids, amqp_port=self.amqp_port,
-            log_path=Path(self.log_file) if self.log_file is not None else Path(self.run_dir) / f"{self.label}.jsonl",
+            endpoint_ids=endpoint_ids, amqp_port=self.amqp_port, log_path=log_path, records=self._records,
             monitor=self.monitoring_messages.put if self.monitoring_messages is not None else None,
             ran_on=lambda node, endpoint: self._workflow.ran_in(node, self._filesystems[endpoint], endpoint))
         # Not upstream: begin
         if not hasattr(ParslExecutor, "task_submitting"):
             self._tell_what_lacks()
         # Not upstream: end
-        self._parts.start(label=self.label, run_id=self.run_id, prefetch=self.prefetch, policy=repr(self.policy), endpoints=[
-            {"endpoint": s.name, "id": endpoint_ids[s.name], "filesystem": s.filesystem,
-             "threads": [{"cores": c.cores, "count": c.count, "config": c.config} for c in s.classes]} for s in specs])
-
-    def _spec(self, endpoint: Endpoint) -> EndpointSpec:
-        classes = endpoint.thread_classes(self.threads_per_endpoint, self.cores_per_thread)
-        return EndpointSpec(
-            str(endpoint.name), tuple(ClassSpec(c.cores, c.count, c.config_text) for c in classes), count_is_given=endpoint.threads_given,
-            speed=endpoint.speed, filesystem=self._filesystems[str(endpoint.name)], startup_seconds=endpoint.startup_seconds,
-            cost_per_core_hour=endpoint.cost_per_core_hour)
+        self._parts.start(specs, label=self.label, run_id=self.run_id, prefetch=self.prefetch, policy=repr(self.policy))
+        if self.progress:
+            self._view = LiveView(log_path)
+            self._view.start()
 
     # Not upstream: begin
     def _tell_what_lacks(self) -> None:

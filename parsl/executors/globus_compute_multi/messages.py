@@ -3,11 +3,39 @@ from __future__ import annotations
 
 from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import Any, Optional, Union
+from typing import TYPE_CHECKING, Any, NamedTuple, Optional, Tuple, Union
 
-from parsl.executors.globus_compute_multi.compute.messages import Message
+from parsl.executors.globus_compute_multi.observe.status import Status
 from parsl.executors.globus_compute_multi.resources import Requirement
 from parsl.executors.globus_compute_multi.workflow import Announced, Left
+
+if TYPE_CHECKING:  # else Parsl could not be imported without the Globus Compute SDK
+    from parsl.executors.globus_compute_multi.compute.messages import Message
+
+
+class TaskInfo(NamedTuple):
+    """Which task it is.
+
+    Parameters
+    ----------
+    task_id : int
+        The executor's number.
+    app : str
+    node : int or None
+        Its number in the DataFlowKernel, if that has told it.
+    try_id : int
+        How often the DataFlowKernel has submitted it before.
+    """
+
+    task_id: int
+    app: str
+    node: Optional[int] = None
+    try_id: int = 0
+
+    @property
+    def name(self) -> str:
+        """What it is called in messages to people."""
+        return f"task {self.task_id} ({self.app})"
 
 
 @dataclass(frozen=True)
@@ -16,31 +44,24 @@ class NewTask:
 
     Parameters
     ----------
-    task_id : int
-    app : str
+    info : TaskInfo
     requirement : Requirement
-    node : int or None
-        Its number in the DataFlowKernel, if that has told it.
     filesystem : str or None
         File-system group that it must run in.
+    parents : tuple of int
+        Numbers, in the DataFlowKernel, of the tasks that it depended on.
     packed : bytes
         Function and arguments, packed.
     future : Future
         What ``submit`` returned.
     """
 
-    task_id: int
-    app: str
+    info: TaskInfo
     requirement: Requirement
-    node: Optional[int]
     filesystem: Optional[str]
+    parents: Tuple[int, ...]
     packed: bytes
     future: "Future[Any]"
-
-    @property
-    def name(self) -> str:
-        """What it is called in messages to people."""
-        return f"task {self.task_id} ({self.app})"
 
 
 @dataclass(frozen=True)
@@ -63,8 +84,21 @@ class CancelRequested:
 
 
 @dataclass(frozen=True)
+class StatusRequested:
+    """``status`` was called.
+
+    Parameters
+    ----------
+    reply : Future
+        To be given how the executor stands, and how many lines had been written to its run log then; cancelled itself when nobody waits.
+    """
+
+    reply: "Future[Tuple[Status, int]]"
+
+
+@dataclass(frozen=True)
 class Shutdown:
     """The last message, which wakes the owner for its shutdown."""
 
 
-OwnerMessage = Union[Message, NewTask, Announced, Left, CancelRequested, Shutdown]
+OwnerMessage = Union["Message", NewTask, Announced, Left, CancelRequested, StatusRequested, Shutdown]

@@ -8,7 +8,7 @@ import threading
 import time
 from collections import deque
 from functools import partial
-from typing import Callable, Deque, Dict, Iterator
+from typing import Callable, Deque, Dict, Iterator, Optional
 
 from parsl.executors.globus_compute_multi.cancelling import Cancellations, answer
 from parsl.executors.globus_compute_multi.compute.dispatcher import (
@@ -32,35 +32,25 @@ from parsl.executors.globus_compute_multi.compute.messages import (
 from parsl.executors.globus_compute_multi.compute.result_fetcher import ResultFetcher
 from parsl.executors.globus_compute_multi.compute.result_watch import ResultWatch
 from parsl.executors.globus_compute_multi.compute.status_poller import StatusPoller
-from parsl.executors.globus_compute_multi.errors import (
-    CredentialsMissing,
-    EndpointsFailed,
-    NoSuchThread,
-    PolicyFailed,
-    SchedulerCrashed,
-    TaskCancelled,
-    TaskLost,
-    TaskNotCompleted,
-)
 from parsl.executors.globus_compute_multi.messages import (
     CancelRequested,
     NewTask,
     OwnerMessage,
     Shutdown,
+    StatusRequested,
 )
 from parsl.executors.globus_compute_multi.observe.runlog import RunLog
+from parsl.executors.globus_compute_multi.observe.status import Status
 from parsl.executors.globus_compute_multi.resolver import Resolver
 from parsl.executors.globus_compute_multi.scheduling import events
 from parsl.executors.globus_compute_multi.scheduling.actions import (
     Action,
+    AttemptEnded,
     Dispatch,
     FailTask,
-    FailureKind,
-    Log,
     QueryResults,
     QueryStatus,
     Report,
-    ResolveTask,
 )
 from parsl.executors.globus_compute_multi.scheduling.events import (
     DispatchAccepted,
@@ -78,6 +68,8 @@ from parsl.executors.globus_compute_multi.scheduling.events import (
     TurnGranted,
 )
 from parsl.executors.globus_compute_multi.scheduling.scheduler import Scheduler
+from parsl.executors.globus_compute_multi.tally import Tally
+from parsl.executors.globus_compute_multi.unfinished import Unfinished
 from parsl.executors.globus_compute_multi.versions import VersionCheck
 from parsl.executors.globus_compute_multi.workflow import Announced, Left
 
@@ -91,10 +83,6 @@ _GRACE_SECONDS = 0.02
 
 #: Messages taken before turns are granted again: a burst of submissions shares a request, but cannot keep threads waiting.
 _MESSAGES_A_ROUND = 1000
-
-_ERRORS = {FailureKind.IMPOSSIBLE: NoSuchThread, FailureKind.ENDPOINTS_FAILED: EndpointsFailed, FailureKind.POLICY: PolicyFailed,
-           FailureKind.LOST: TaskLost, FailureKind.CREDENTIALS: CredentialsMissing, FailureKind.CANCELLED: TaskCancelled,
-           FailureKind.SHUTDOWN: TaskNotCompleted}
 
 
 class Owner:
@@ -113,19 +101,27 @@ class Owner:
         Endpoint IDs by name.
     ran_on : callable
         ``ran_on(node, endpoint)``: told before a task's future is completed, if its number in the DataFlowKernel is known.
+    label : str
+        Of the executor.
+
+    Attributes
+    ----------
+    last_status : Status or None
+        How the executor stood when the scheduler had come to its end.
     """
 
     def __init__(self, *, scheduler: Scheduler, matcher: Matcher, governor: Governor, resolver: Resolver, run_log: RunLog,
-                 endpoint_ids: Dict[str, str], ran_on: Callable[[int, str], None]) -> None:
+                 endpoint_ids: Dict[str, str], ran_on: Callable[[int, str], None], label: str = "") -> None:
         self._scheduler = scheduler
         self._matcher = matcher
         self._governor = governor
         self._resolver = resolver
         self._run_log = run_log
         self._endpoint_ids = endpoint_ids
-        self._ran_on = ran_on
+        self._tally = Tally(label, scheduler, time.monotonic(), run_log.epoch)
+        self._unfinished = Unfinished(resolver=resolver, run_log=run_log, tally=self._tally, ran_on=ran_on)
+        self.last_status: Optional[Status] = None
         self._inbox: "queue.SimpleQueue[OwnerMessage]" = queue.SimpleQueue()
-        self._ledger: Dict[int, NewTask] = {}
         self._versions = VersionCheck()
         self._cancellations = Cancellations()
         self._batch: Deque[OwnerMessage] = deque()
@@ -161,12 +157,8 @@ class Owner:
         self._give_back_permit()
         for message in self._left_over():
             if isinstance(message, NewTask):
-                self._ledger[message.task_id] = message
-        for task_id in list(self._ledger):
-            task = self._ledger.pop(task_id, None)
-            if task is not None:
-                why = f"{task.name}: the executor was shut down while its scheduler was busy, perhaps in the policy"
-                self._resolver.fail(task.future, TaskNotCompleted(why), task.name)
+                self._unfinished.add(message)
+        self._unfinished.abandon()
         self._resolver.finish()
         return False
 
@@ -176,6 +168,7 @@ class Owner:
                 self._round()
             self._handle(ShutdownRequested(time.monotonic()))
             self._take_the_rest()
+            self.last_status = self._tally.status(time.monotonic(), ended=True)
         except BaseException as e:  # whatever it was, the futures must not wait for ever
             logger.critical("The scheduler of the executor has crashed; all its tasks fail. Please report this.", exc_info=True)
             self._crash(e)
@@ -199,6 +192,7 @@ class Owner:
         if now >= self._next_tick or (wake is not None and now >= wake):
             self._next_tick = now + TICK_SECONDS
             self._handle(Tick(now))
+            self._tally.tick(now)
             self._matcher.forget_others(self._scheduler.attempts)
             self._watch.tick(now, self._scheduler.attempts)
             for task_uuid, outcome in self._matcher.expire(now):
@@ -255,14 +249,14 @@ class Owner:
     def _take(self, message: OwnerMessage) -> None:
         now = time.monotonic()
         if isinstance(message, NewTask):
-            self._ledger[message.task_id] = message
-            needs = message.requirement
+            info, needs = message.info, message.requirement
+            self._unfinished.add(message)
             self._handle(TaskSubmitted(
-                now, message.task_id, message.app, wire_size(message.packed), cores=needs.cores, priority=needs.priority, node=message.node,
+                now, info.task_id, info.app, wire_size(message.packed), cores=needs.cores, priority=needs.priority, node=info.node,
                 seconds=needs.estimated_seconds, endpoints=needs.endpoints, filesystem=message.filesystem, config=needs.config_text,
-                mpi=needs.mpi or (), redispatch=needs.redispatch))
-            if self._cancellations.submitted(message.node, message.task_id):
-                self._handle(events.TaskCancelled(now, message.task_id))
+                mpi=needs.mpi or (), redispatch=needs.redispatch, parents=message.parents, tries=info.try_id, token=info))
+            if self._cancellations.submitted(info.node, info.task_id):
+                self._handle(events.TaskCancelled(now, info.task_id))
         elif isinstance(message, Announced):
             self._handle(TaskAnnounced(now, message.node, message.app, message.parents, message.seconds))
         elif isinstance(message, Left):
@@ -270,6 +264,8 @@ class Owner:
             self._cancellations.left(message.node)
         elif isinstance(message, CancelRequested):
             answer(message.reply, partial(self._cancel, now, message))
+        elif isinstance(message, StatusRequested):
+            answer(message.reply, lambda: (self._tally.status(now), self._run_log.lines))
         elif isinstance(message, ResultArrived):
             attempt_id = self._matcher.match(message.message, now)
             if attempt_id is not None:
@@ -299,13 +295,14 @@ class Owner:
     def _cancel(self, now: float, request: CancelRequested) -> bool:
         if request.node is None:
             task_id = getattr(request.future, "parsl_executor_task_id", None)
-            if task_id not in self._ledger or self._ledger[task_id].future is not request.future:
+            task = None if task_id is None else self._unfinished.get(task_id)
+            if task is None or task.future is not request.future:
                 return False  # other executors number their tasks, too
         else:
             if not self._cancellations.cancel(request.node):
                 return False
             task_id = self._cancellations.task_id(request.node)
-        if task_id in self._ledger:
+        if task_id is not None and self._unfinished.get(task_id) is not None:
             self._handle(events.TaskCancelled(now, task_id))
         return True
 
@@ -329,13 +326,14 @@ class Owner:
 
     def _handle(self, event: Event) -> None:
         for action in self._scheduler.handle(event):
-            self._perform(action)
+            if isinstance(action, dict):
+                self._run_log.write(event.time, action)
+            else:
+                self._perform(action)
 
     def _perform(self, action: Action) -> None:
-        if isinstance(action, Log):
-            self._run_log.write(action.time, action.fields)
-        elif isinstance(action, Dispatch):
-            held = [(attempt_id, self._ledger.get(task_id)) for attempt_id, task_id in action.attempts]
+        if isinstance(action, Dispatch):
+            held = [(attempt_id, self._unfinished.get(task_id)) for attempt_id, task_id in action.attempts]
             tasks = tuple((attempt_id, task.packed) for attempt_id, task in held if task is not None)
             submission = Submission(action.dispatch_id, self._endpoint_ids[action.endpoint], tasks,
                                     None if action.config is None else json.loads(action.config), dict(action.mpi) or None, action.once)
@@ -343,22 +341,14 @@ class Owner:
                 return  # shutdown could not wait
             self._under_way += 1
             self._dispatcher.send(submission)
-        elif isinstance(action, ResolveTask):
-            task = self._ledger.pop(action.task_id, None)
-            if task is None:
-                return  # shutdown could not wait
-            if task.node is not None:
-                self._ran_on(task.node, action.endpoint)
+        elif isinstance(action, AttemptEnded):
+            task = self._unfinished.ended(action)
+            if task is not None and action.outcome is Outcome.OK:
+                self._cancellations.succeeded(task.info.node)
             if action.awaited:
                 self._put_off_turns()
-            if action.outcome is Outcome.OK:
-                self._cancellations.succeeded(task.node)
-            self._resolver.resolve(task.future, action.payload, task.name)
         elif isinstance(action, FailTask):
-            task = self._ledger.pop(action.task_id, None)
-            if task is None:
-                return
-            self._resolver.fail(task.future, _ERRORS[action.kind](f"{task.name}: {action.message}"), task.name)
+            self._unfinished.failed(action)
         elif isinstance(action, Report):
             logger.warning(action.message)
         elif isinstance(action, QueryStatus):
@@ -368,14 +358,13 @@ class Owner:
 
     def _crash(self, cause: BaseException) -> None:
         """Fail all tasks, those that are still posted included, until the executor shuts down."""
-        for task_id in list(self._ledger):
-            self._fail_crashed(task_id, cause)
+        self._unfinished.crashed(cause)
         while True:
             ending = self._shutting_down.is_set()
             for message in self._left_over():
                 if isinstance(message, NewTask):
-                    self._ledger[message.task_id] = message
-                    self._fail_crashed(message.task_id, cause)
+                    self._unfinished.add(message)
+                    self._unfinished.crashed(cause)
                 else:
                     _refuse(message)
             if ending:
@@ -385,14 +374,10 @@ class Owner:
             except queue.Empty:
                 pass
 
-    def _fail_crashed(self, task_id: int, cause: BaseException) -> None:
-        task = self._ledger.pop(task_id)
-        error = SchedulerCrashed(f"{task.name}: the executor's scheduler has crashed ({type(cause).__name__}: {cause}); please report it")
-        error.__cause__ = cause
-        self._resolver.fail(task.future, error, task.name)
-
 
 def _refuse(message: OwnerMessage) -> None:
-    """Answer, when all tasks are failed anyway, that nothing was cancelled."""
+    """Answer, when all tasks are failed anyway, that nothing was cancelled, and there is nothing to tell."""
     if isinstance(message, CancelRequested):
         answer(message.reply, lambda: False)
+    elif isinstance(message, StatusRequested):
+        message.reply.cancel()

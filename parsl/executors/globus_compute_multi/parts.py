@@ -6,7 +6,7 @@ import threading
 import time
 import uuid
 from pathlib import Path
-from typing import Any, Callable, Dict, Optional
+from typing import Any, Callable, Dict, Optional, Sequence
 
 from globus_compute_sdk import Client
 
@@ -17,11 +17,14 @@ from parsl.executors.globus_compute_multi.compute.result_fetcher import ResultFe
 from parsl.executors.globus_compute_multi.compute.result_stream import ResultStream
 from parsl.executors.globus_compute_multi.compute.status_poller import StatusPoller
 from parsl.executors.globus_compute_multi.messages import OwnerMessage
+from parsl.executors.globus_compute_multi.observe.readers import Records
 from parsl.executors.globus_compute_multi.observe.runlog import RunLog
 from parsl.executors.globus_compute_multi.owner import Owner
 from parsl.executors.globus_compute_multi.resolver import Resolver
+from parsl.executors.globus_compute_multi.scheduling.pool import EndpointSpec
 from parsl.executors.globus_compute_multi.scheduling.scheduler import Scheduler
 from parsl.monitoring.types import TaggedMonitoringMessage
+from parsl.version import VERSION
 
 logger = logging.getLogger(__name__)
 
@@ -57,6 +60,8 @@ class Parts:
         Takes the monitoring messages that come with results.
     ran_on : callable
         ``ran_on(node, endpoint)``: told before a task's future is completed.
+    records : Records
+        Told of all that ends.
 
     Raises
     ------
@@ -66,24 +71,27 @@ class Parts:
 
     def __init__(self, *, label: str, client: Client, governor: Governor, runner_id: str, scheduler: Scheduler, endpoint_ids: Dict[str, str],
                  log_path: Path, amqp_port: Optional[int], monitor: Optional[Callable[[TaggedMonitoringMessage], None]],
-                 ran_on: Callable[[int, str], None]) -> None:
+                 ran_on: Callable[[int, str], None], records: Records) -> None:
         session = uuid.uuid4().hex
         self._label = label
+        self._endpoint_ids = endpoint_ids
         self._governor = governor
         self._stopping = threading.Event()
         self._run_log = RunLog(log_path)
-        self._resolver = Resolver(monitor)
+        self._records = records
+        records.start(self._run_log.path, self._run_log.epoch)
+        self._resolver = Resolver(monitor, records)
         self.owner = Owner(scheduler=scheduler, matcher=Matcher(session), governor=governor, resolver=self._resolver, run_log=self._run_log,
-                           endpoint_ids=endpoint_ids, ran_on=ran_on)
+                           endpoint_ids=endpoint_ids, ran_on=ran_on, label=label)
         common: Dict[str, Any] = dict(client=client, governor=governor, post=self.owner.post, stopping=self._stopping)
         self.stream = ResultStream(amqp_port=amqp_port, **common)
         self.dispatcher = Dispatcher(runner_id=runner_id, session=session, on_task_group=self.stream.consume, **common)
         self._poller = StatusPoller(endpoint_ids=endpoint_ids, **common)
         self.fetcher = ResultFetcher(**common)
 
-    def start(self, **header: Any) -> None:
-        """Start the threads; ``header`` is the first line of the run log."""
-        self._run_log.start(**header)
+    def start(self, specs: Sequence[EndpointSpec], **header: Any) -> None:
+        """Start the threads; the first line of the run log describes the pool, and has what is in ``header``."""
+        self._run_log.start(parsl=VERSION, endpoints=[described(spec, self._endpoint_ids[spec.name]) for spec in specs], **header)
         self._resolver.start()
         self.stream.start()
         self.dispatcher.start()
@@ -106,9 +114,18 @@ class Parts:
         self.stream.stop()
         ended = {"scheduler": self.owner.shut_down(_SCHEDULER_SECONDS)}
         ended["resolver"] = self._resolver.join(_CALLBACK_PATIENCE, deadline - _LAST_SECONDS - time.monotonic())
+        ended["response queue"] = self._records.close()
         for part, join in (("status poller", self._poller.join), ("result stream", self.stream.join), ("result fetcher", self.fetcher.join),
                            ("dispatcher", self.dispatcher.join), ("run log", self._run_log.stop)):
             ended[part] = join(max(0.1, deadline - time.monotonic()))
         late = [part for part, done in ended.items() if not done]
         if late:
             logger.warning("Executor %s shut down; still busy, and left alone: %s", self._label, ", ".join(late))
+
+
+def described(spec: EndpointSpec, endpoint_id: str) -> Dict[str, Any]:
+    """An endpoint, as the run log's first line has it."""
+    given = {"speed": spec.speed, "startup_seconds": spec.startup_seconds, "cost_per_core_hour": spec.cost_per_core_hour or None}
+    return {"endpoint": spec.name, "id": endpoint_id, "filesystem": spec.filesystem,
+            **{key: value for key, value in given.items() if value is not None},
+            "threads": [{"cores": c.cores, "count": c.count, "config": c.config} for c in spec.classes]}

@@ -71,12 +71,15 @@ class Submission:
         How often it has failed before.
     filesystem : str or None
         File-system group that it must run in, because files lie there that it needs. None: any.
+    parents : tuple of int
+        Tasks that it depended on, by number, each once.
     """
 
     node: int
     app: str
     try_id: int
     filesystem: Optional[str]
+    parents: Tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -121,15 +124,9 @@ class Workflow:
                 self._announce(task_record, task_record["depends"])
 
     def _announce(self, task_record: TaskRecord, awaited: Iterable[Optional[Future]]) -> None:
-        parents: Dict[int, None] = {}
-        for future in awaited:
-            parent = _record_behind(future)
-            if parent is None or parent["dfk"] is not task_record["dfk"] or parent["id"] == task_record["id"]:
-                continue  # tasks of another DataFlowKernel have the same numbers
-            # The state is set before we are told of it, and the lock is held here: what is not finished yet will be told later.
-            if parent.get("status") not in FINAL_STATES:
-                parents[parent["id"]] = None
-        self._post(Announced(task_record["id"], task_record["func_name"], tuple(parents), _given_seconds(task_record)))
+        # The state is set before we are told of it, and the lock is held here: what is not finished yet will be told later.
+        parents = tuple(number for number, parent in _parents(task_record, awaited).items() if parent.get("status") not in FINAL_STATES)
+        self._post(Announced(task_record["id"], task_record["func_name"], parents, _given_seconds(task_record)))
 
     def if_unfinished(self, task_record: TaskRecord, act: Callable[[], bool]) -> bool:
         """Call ``act``, which must return at once, if the task is not finished: its :class:`Left` is posted afterwards, not before.
@@ -154,7 +151,8 @@ class Workflow:
                 place = self._places.get(writer)
                 if place is not None:
                     needed[file, place] = None
-        self._this_thread.task = (task_record["id"], task_record["func_name"], try_id, list(needed))
+        parents = tuple(_parents(task_record, task_record["depends"]))
+        self._this_thread.task = (task_record["id"], task_record["func_name"], try_id, list(needed), parents)
 
     def take_submitted(self) -> Optional[Submission]:
         """The task that this call of ``submit`` is for. To be called once in each, on the thread that it came on.
@@ -173,13 +171,13 @@ class Workflow:
         self._this_thread.task = None
         if task is None:
             return None
-        node, app, try_id, needed = task
+        node, app, try_id, needed, parents = task
         filesystems = sorted({place.filesystem for _, place in needed})
         if len(filesystems) > 1:
             raise FilesNotShared(
                 f"task {node} ({app}) needs files that lie on several file systems: {_describe(needed)}. If these endpoints do share files, "
                 "give them the same filesystem= name. If not, let a staging provider in storage_access= transfer the files.")
-        return Submission(node, app, try_id, filesystems[0] if filesystems else None)
+        return Submission(node, app, try_id, filesystems[0] if filesystems else None, parents)
 
     def ran_in(self, node: int, filesystem: str, endpoint: str) -> None:
         """Note where a task ran, before its future is completed (the tasks that need its files are submitted from then on).
@@ -197,6 +195,17 @@ class Workflow:
             writer = self._writers.get(node)
             if writer is not None:
                 self._places[writer] = _Place(filesystem, endpoint)
+
+
+def _parents(task_record: TaskRecord, awaited: Iterable[Optional[Future]]) -> Dict[int, TaskRecord]:
+    """The tasks that complete these futures, by number."""
+    parents: Dict[int, TaskRecord] = {}
+    for future in awaited:
+        parent = _record_behind(future)
+        # tasks of another DataFlowKernel have the same numbers
+        if parent is not None and parent["dfk"] is task_record["dfk"] and parent["id"] != task_record["id"]:
+            parents[parent["id"]] = parent
+    return parents
 
 
 def _record_behind(future: Optional[Future]) -> Optional[TaskRecord]:

@@ -178,7 +178,8 @@ def _read_data(task_uuid: str, data: str, details: Any) -> ResultMessage:
         value = None if envelope["value"] is None else base64.b64decode(envelope["value"], validate=True)
         started, finished = _time(envelope["started"]), _time(envelope["finished"])
         run_seconds = None if started is None or finished is None or finished < started else finished - started  # clocks are set back
-        about.update({key: _text(envelope[key]) for key in ("host", "python", "parsl", "dill", "error")}, started=started, finished=finished)
+        about.update({key: _text(envelope[key]) for key in ("host", "python", "parsl", "dill", "error")}, started=started, finished=finished,
+                     result_bytes=None if value is None else len(value))
         text = str(envelope["message"])[:_LONGEST_MESSAGE]
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError, RecursionError) as e:
         reason = f"the endpoint's answer is not what our runner returns ({type(e).__name__}: {_first_line(str(e))})"

@@ -2,9 +2,12 @@
 from __future__ import annotations
 
 from enum import Enum
-from typing import Any, Dict, NamedTuple, Optional, Tuple, Union
+from typing import TYPE_CHECKING, Any, Dict, NamedTuple, Optional, Tuple, Union
 
 from parsl.executors.globus_compute_multi.scheduling.events import Outcome
+
+if TYPE_CHECKING:
+    from parsl.executors.globus_compute_multi.scheduling.threads import Attempt
 
 
 class Dispatch(NamedTuple):
@@ -33,28 +36,72 @@ class Dispatch(NamedTuple):
     once: bool = False
 
 
-class ResolveTask(NamedTuple):
-    """Complete a task's future from the payload of its result. At most one of this or :class:`FailTask` is emitted for a task.
+class AttemptEnded(NamedTuple):
+    """An attempt has ended, and perhaps its task with it.
+
+    There is one for each task at least, so it has few fields of its own; what does not change of the attempt is taken from there.
 
     Parameters
     ----------
-    task_id : int
-    attempt_id : str
-    endpoint : str
-        Name of the endpoint where that attempt ran.
+    attempt : Attempt
     outcome : Outcome
+    message : str
+        What went wrong, for people.
     payload : object
-        As in the event.
+        As in the event; None if no result came.
+    resolves : bool
+        Whether the task's future is to be completed from the payload. At most one of such an action and :class:`FailTask` is emitted for a
+        task.
     awaited : bool
-        Whether tasks are known that wait for it, and may be submitted once it is complete.
+        Whether tasks are known that wait for the task, and may be submitted once its future is complete.
     """
 
-    task_id: int
-    attempt_id: str
-    endpoint: str
+    attempt: "Attempt"
     outcome: Outcome
+    message: str
     payload: Any
+    resolves: bool = False
     awaited: bool = False
+
+    @property
+    def task_id(self) -> int:
+        """The task."""
+        return self.attempt.task.id
+
+    @property
+    def attempt_id(self) -> str:
+        """The attempt."""
+        return self.attempt.id
+
+    @property
+    def endpoint(self) -> str:
+        """Name of the endpoint that it was given to."""
+        return self.attempt.threads.endpoint.name
+
+    @property
+    def thread_class(self) -> int:
+        """Index of the thread class there."""
+        return self.attempt.threads.index
+
+    @property
+    def cores(self) -> int:
+        """Cores of each of its threads."""
+        return self.attempt.threads.cores
+
+    @property
+    def submitted(self) -> float:
+        """When the task was submitted."""
+        return self.attempt.task.submitted
+
+    @property
+    def dispatched(self) -> float:
+        """When the attempt was begun."""
+        return self.attempt.dispatched
+
+    @property
+    def token(self) -> Any:
+        """As in :class:`~.events.TaskSubmitted`."""
+        return self.attempt.task.token
 
 
 class FailureKind(str, Enum):
@@ -88,6 +135,8 @@ class FailTask(NamedTuple):
     task_id: int
     kind: FailureKind
     message: str
+    submitted: float
+    token: Any = None
 
 
 class QueryStatus(NamedTuple):
@@ -115,20 +164,9 @@ class Report(NamedTuple):
     message: str
 
 
-class Log(NamedTuple):
-    """Write one line to the run log.
-
-    Parameters
-    ----------
-    time : float
-        Time of the event that caused it.
-    fields : dict
-        JSON-compatible, with at least ``kind`` (``task``, ``attempt``, ``dispatch`` or ``endpoint``), the ID of that under this name,
-        and its new ``state``.
-    """
-
-    time: float
-    fields: Dict[str, Any]
+#: A line for the run log (observe/runlog.py): JSON-compatible, with at least ``kind`` (``task``, ``attempt``, ``dispatch``, ``endpoint`` or
+#: ``run``), the ID of that under this name (a run has none), and its new ``state``. A dict and nothing more, since there are some for each task.
+Line = Dict[str, Any]
 
 
-Action = Union[Dispatch, ResolveTask, FailTask, QueryStatus, QueryResults, Report, Log]
+Action = Union[Dispatch, AttemptEnded, FailTask, QueryStatus, QueryResults, Report, Line]

@@ -114,6 +114,12 @@ class TaskSubmitted:
         MPI keys and values that go to the service with its request, sorted.
     redispatch : bool or None
         Whether it may run twice if need be. None: as the scheduler is set.
+    parents : tuple of int
+        Nodes of all tasks that it depended on, for the log.
+    tries : int
+        How often the workflow has submitted it before, for the log.
+    token : object
+        Passed on untouched in the actions that end its attempts and it.
     """
 
     time: float
@@ -129,6 +135,9 @@ class TaskSubmitted:
     config: Optional[str] = None
     mpi: Tuple[Tuple[str, Any], ...] = ()
     redispatch: Optional[bool] = None
+    parents: Tuple[int, ...] = ()
+    tries: int = 0
+    token: Any = None
 
 
 @dataclass(frozen=True)
@@ -187,7 +196,7 @@ class ResultReceived:
     message : str
         What went wrong, for people; empty if nothing did.
     payload : object
-        Passed on untouched in :class:`~.actions.ResolveTask`: the core never looks into user data.
+        Passed on untouched in :class:`~.actions.AttemptEnded`: the core never looks into user data.
     info : tuple of (str, object)
         More about the attempt for the log (host, versions, times).
     process : str or None

@@ -299,20 +299,20 @@ class Failover:
         """A task has run on ``endpoint``."""
         endpoint.worked, endpoint.failures = True, 0
         if endpoint.strikes or endpoint.probing or endpoint.paused_until is not None:
-            self._ledger.log(kind="endpoint", endpoint=endpoint.name, state="recovered")
+            self._ledger.log({"kind": "endpoint", "endpoint": endpoint.name, "state": "recovered"})
             endpoint.ran_a_task()
             self._pool.note_endpoint(endpoint, self._ledger.now)
 
     def _pause(self, endpoint: PooledEndpoint, why: str) -> None:
         now = self._ledger.now
         seconds = endpoint.pause(now, self._random(), why)
-        self._ledger.log(kind="endpoint", endpoint=endpoint.name, state="paused", seconds=seconds, reason=why)
+        self._ledger.log({"kind": "endpoint", "endpoint": endpoint.name, "state": "paused", "seconds": seconds, "reason": why})
         self._pool.note_endpoint(endpoint, now)
 
     def _be_careful(self, endpoint: PooledEndpoint) -> None:
         if not endpoint.probing:
             endpoint.probing = True
-            self._ledger.log(kind="endpoint", endpoint=endpoint.name, state="probing")
+            self._ledger.log({"kind": "endpoint", "endpoint": endpoint.name, "state": "probing"})
             self._pool.note_endpoint(endpoint, self._ledger.now)
 
     def _lose_all(self, child: Child, why: str) -> None:

@@ -5,10 +5,10 @@ from typing import Any, Callable, Dict, FrozenSet, List, Optional, Tuple
 
 from parsl.executors.globus_compute_multi.scheduling.actions import (
     Action,
+    AttemptEnded,
     FailTask,
     FailureKind,
-    Log,
-    ResolveTask,
+    Line,
 )
 from parsl.executors.globus_compute_multi.scheduling.events import (
     Outcome,
@@ -57,6 +57,8 @@ class Ledger:
         Failures and endpoints to avoid of what Parsl may retry, by node.
     now : float
         Time of the event being handled.
+    log : callable
+        Takes a line for the run log.
     """
 
     def __init__(self, *, pool: Pool, pending: PendingTasks, graph: TaskGraph, placement: Placement, failover_attempts: int, redispatch: bool,
@@ -72,10 +74,7 @@ class Ledger:
         self._failover_attempts = failover_attempts
         self._redispatch = redispatch
         self._act = act
-
-    def log(self, **fields: Any) -> None:
-        """Write a line to the run log."""
-        self._act(Log(self.now, fields))
+        self.log: Callable[[Line], None] = act
 
     # tasks
 
@@ -83,16 +82,36 @@ class Ledger:
         """Take in a task, which is not in the queue yet."""
         once = not (self._redispatch if event.redispatch is None else event.redispatch)
         shape = Shape(event.cores, event.endpoints, event.filesystem, event.config, event.mpi, once=once)
-        task = Task(event.task_id, event.app, event.size, event.priority, shape, event.node, event.seconds)
+        task = Task(event.task_id, event.app, event.size, event.priority, shape, event.node, event.seconds, event.time, event.token)
         task.failures, avoided = (0, frozenset()) if event.node is None else self.failed.get(event.node, (0, frozenset()))
         for endpoint in sorted(avoided):
             self._placement.avoid(task, endpoint, self.now)
         self.tasks[task.id] = task
-        given = {"node": event.node, "seconds": event.seconds, "endpoints": sorted(event.endpoints) if event.endpoints else None,
-                 "filesystem": event.filesystem, "config": event.config, "mpi": dict(event.mpi) or None, "once": once or None,
-                 "failures": task.failures or None, "avoids": sorted(avoided) or None}
-        self.log(kind="task", task=task.id, state="pending", app=task.app, cores=event.cores, priority=task.priority, bytes=task.size,
-                 **{key: value for key, value in given.items() if value is not None})
+        line: Line = {"kind": "task", "task": task.id, "state": "pending", "app": task.app, "cores": event.cores, "priority": task.priority,
+                      "bytes": task.size}
+        if event.node is not None:
+            line["node"] = event.node
+        if event.parents:
+            line["parents"] = event.parents
+        if event.tries:
+            line["try"] = event.tries
+        if event.seconds is not None:
+            line["seconds"] = event.seconds
+        if event.endpoints:
+            line["endpoints"] = sorted(event.endpoints)
+        if event.filesystem is not None:
+            line["filesystem"] = event.filesystem
+        if event.config is not None:
+            line["config"] = event.config
+        if event.mpi:
+            line["mpi"] = dict(event.mpi)
+        if once:
+            line["once"] = True
+        if task.failures:
+            line["failures"] = task.failures
+        if avoided:
+            line["avoids"] = sorted(avoided)
+        self.log(line)
         return task
 
     def queue(self, task: Task) -> None:
@@ -109,8 +128,9 @@ class Ledger:
         self._placement.end_wait(task)
         del self.tasks[task.id]
         task.done = True
-        self.log(kind="task", task=task.id, state="failed", reason=kind.value)
-        self._act(FailTask(task.id, kind, message))
+        told = {"message": message} if kind is not FailureKind.SHUTDOWN else {}
+        self.log({"kind": "task", "task": task.id, "state": "failed", "reason": kind.value, **told})
+        self._act(FailTask(task.id, kind, message, task.submitted, task.token))
 
     def withdraw(self, task: Task, kind: FailureKind, message: str) -> None:
         """Give up on ``task``, wherever it is. What an endpoint holds of it is let be; its result will be dropped."""
@@ -118,14 +138,15 @@ class Ledger:
             self._pending.discard(task)
         self.fail(task, kind, message)
 
-    def resolve(self, task: Task, attempt_id: str, outcome: Outcome, payload: Any) -> None:
-        """Complete ``task`` with what an attempt brought."""
+    def resolve(self, attempt: Attempt, outcome: Outcome, message: str, payload: Any) -> None:
+        """Complete a task with what an attempt of it brought."""
+        task = attempt.task
         del self.tasks[task.id]
         task.done = True
         if outcome is not Outcome.OK:
             self._note_failures(task)
-        self.log(kind="task", task=task.id, state="done" if outcome is Outcome.OK else "failed", attempt=attempt_id)
-        self._act(ResolveTask(task.id, attempt_id, task.places[attempt_id], outcome, payload, self._graph.is_awaited(task.node)))
+        self.log({"kind": "task", "task": task.id, "state": "done" if outcome is Outcome.OK else "failed", "attempt": attempt.id})
+        self._act(AttemptEnded(attempt, outcome, message, payload, True, self._graph.is_awaited(task.node)))
 
     # attempts
 
@@ -134,18 +155,20 @@ class Ledger:
         task.tries += 1
         attempt = Attempt(f"{task.id}.{task.tries}", task, threads, seconds, self.now)
         task.again = bool(task.active)
-        again = {"again": True} if task.again else {}
         if not task.places:
             task.active, task.places = set(), {}
         task.active.add(attempt.id)
-        task.places[attempt.id] = threads.endpoint.name
+        task.places[attempt.id] = attempt
         self.attempts[attempt.id] = attempt
         if threads.endpoint.probing:
             threads.endpoint.probes.add(attempt.id)
         state = "running" if threads.bind(attempt) else "queued_ahead"
         self._pool.note(threads)
-        self.log(kind="attempt", attempt=attempt.id, state=state, task=task.id, endpoint=threads.endpoint.name, thread_class=threads.index,
-                 dispatch=dispatch, **again)
+        line: Line = {"kind": "attempt", "attempt": attempt.id, "state": state, "task": task.id, "endpoint": threads.endpoint.name,
+                      "thread_class": threads.index, "dispatch": dispatch}
+        if task.again:
+            line["again"] = True
+        self.log(line)
         return attempt
 
     def finish(self, attempt: Attempt, outcome: Outcome, message: str, payload: Any = None, info: Tuple[Tuple[str, Any], ...] = (),
@@ -171,18 +194,22 @@ class Ledger:
         del self.attempts[attempt.id]
         task.active.discard(attempt.id)
         # what an app raised is the user's: its text may hold anything, and stays out of the log
-        detail = {"message": message} if message and not outcome.is_final else {}
-        self.log(kind="attempt", attempt=attempt.id, state="finished", outcome=outcome.value, **detail, **dict(info))
+        line: Line = {"kind": "attempt", "attempt": attempt.id, "state": "finished", "outcome": outcome.value}
+        if message and not outcome.is_final:
+            line["message"] = message
+        line.update(info)
+        self.log(line)
         attempt.threads.endpoint.probes.discard(attempt.id)
         successor = attempt.threads.release(attempt, self.now)
         self._pool.note(attempt.threads)
         if successor is not None:
-            self.log(kind="attempt", attempt=successor.id, state="running")
+            self.log({"kind": "attempt", "attempt": successor.id, "state": "running"})
+        if outcome.is_final and not task.done:
+            self.resolve(attempt, outcome, message, payload)
+            return
+        self._act(AttemptEnded(attempt, outcome, message, payload))
         if task.done:
             return  # its future is completed already
-        if outcome.is_final:
-            self.resolve(task, attempt.id, outcome, payload)
-            return
         task.failures += blamed
         if task.shape.once and may_have_run and outcome not in _NOT_RUN:
             where = attempt.threads.endpoint.name + ("" if outcome is Outcome.LOST else f" ({outcome.value})")
@@ -207,14 +234,14 @@ class Ledger:
             self._placement.renew_avoidance(task, self.now)
         if task.failures > self._failover_attempts:
             self._note_failures(task)
-            tried = ", ".join(sorted(set(task.places.values())))
+            tried = ", ".join(sorted({a.threads.endpoint.name for a in task.places.values()}))
             attempts = f"{task.tries} attempt{'s' if task.tries > 1 else ''}"
             before = f" ({task.failures} failures with those before Parsl retried it)" if task.failures > task.tries else ""
             self.fail(task, FailureKind.ENDPOINTS_FAILED,
                       f"gave up after {attempts} on {tried}{before}; the last one, on {endpoint}, ended with {outcome.value}: {message}")
         else:
             self.queue(task)
-            self.log(kind="task", task=task.id, state="pending", after=attempt.id, avoids=sorted(task.shape.avoid))
+            self.log({"kind": "task", "task": task.id, "state": "pending", "after": attempt.id, "avoids": sorted(task.shape.avoid)})
 
     def _note_failures(self, task: Task) -> None:
         """Remember them for when Parsl submits the task again: its retries do not multiply them, and begin elsewhere."""
@@ -224,7 +251,7 @@ class Ledger:
     def clear(self, message: Callable[[Task], str]) -> None:
         """Give up on everything, at shutdown."""
         for attempt in list(self.attempts.values()):
-            self.log(kind="attempt", attempt=attempt.id, state="finished", outcome="abandoned")
+            self.log({"kind": "attempt", "attempt": attempt.id, "state": "finished", "outcome": "abandoned"})
             attempt.threads.endpoint.probes.discard(attempt.id)
             attempt.threads.forget(attempt)
             self._pool.note(attempt.threads)
@@ -233,18 +260,18 @@ class Ledger:
         for task in list(self.tasks.values()):
             self.fail(task, FailureKind.SHUTDOWN, message(task))
 
-    def place(self, attempt_id: str) -> Optional[str]:
-        """Name of the endpoint that an attempt was given to, if its task is not finished."""
+    def attempt_of(self, attempt_id: str) -> Optional[Attempt]:
+        """An attempt, finished or not, if its task is not finished."""
         task = self.tasks.get(int(attempt_id.partition(".")[0]))
         return None if task is None else task.places.get(attempt_id)
 
-    def take_stray(self, attempt_id: str, outcome: Outcome, payload: Any) -> None:
+    def take_stray(self, attempt_id: str, outcome: Outcome, message: str, payload: Any) -> None:
         """Take in the result of an attempt that is finished: a duplicate, or one that was given up, yet ran, and completes its task."""
-        self.log(kind="attempt", attempt=attempt_id, state="duplicate", outcome=outcome.value)
-        task = self.tasks.get(int(attempt_id.partition(".")[0]))
-        if task is None or attempt_id not in task.places or not outcome.is_final:
+        self.log({"kind": "attempt", "attempt": attempt_id, "state": "duplicate", "outcome": outcome.value})
+        attempt = self.attempt_of(attempt_id)
+        if attempt is None or not outcome.is_final:
             return
-        if not task.active:
-            self._pending.discard(task)
-            self._placement.end_wait(task)
-        self.resolve(task, attempt_id, outcome, payload)
+        if not attempt.task.active:
+            self._pending.discard(attempt.task)
+            self._placement.end_wait(attempt.task)
+        self.resolve(attempt, outcome, message, payload)

@@ -18,7 +18,7 @@ from typing import (
 )
 
 if TYPE_CHECKING:
-    from parsl.executors.globus_compute_multi.scheduling.threads import Threads
+    from parsl.executors.globus_compute_multi.scheduling.threads import Attempt, Threads
 
 
 class Shape(NamedTuple):
@@ -67,7 +67,7 @@ def describe(shape: Shape) -> str:
 
 
 _NO_ATTEMPTS: Set[str] = set()
-_NO_PLACES: Dict[str, str] = {}
+_NO_PLACES: "Dict[str, Attempt]" = {}
 
 
 @dataclass(eq=False)
@@ -88,10 +88,14 @@ class Task:
         Its number in the task graph.
     seconds : float or None
         Run time on an endpoint of speed 1, as given by the user.
+    submitted : float
+        When it was.
+    token : object
+        The caller's.
     """
 
-    __slots__ = ("id", "app", "size", "priority", "shape", "node", "seconds", "rank", "waits", "tries", "failures", "active", "places", "again",
-                 "company", "refusals", "ticket", "done")
+    __slots__ = ("id", "app", "size", "priority", "shape", "node", "seconds", "submitted", "token", "rank", "waits", "tries", "failures",
+                 "active", "places", "again", "company", "refusals", "ticket", "done")
 
     id: int
     app: str
@@ -100,6 +104,8 @@ class Task:
     shape: Shape
     node: Optional[int]
     seconds: Optional[float]
+    submitted: float
+    token: Any
 
     def __post_init__(self) -> None:
         self.rank = 0.0  # estimated seconds of the longest path from it to the end of the workflow
@@ -108,7 +114,7 @@ class Task:
         self.failures = 0  # attempts that failed outside the app, perhaps due to the task; also of earlier submissions, if Parsl retries it
         # what most tasks do not have for most of the time is one object for all, for the sake of the garbage collector
         self.active: Set[str] = _NO_ATTEMPTS  # IDs of the attempts that may still bring a result
-        self.places: Dict[str, str] = _NO_PLACES  # endpoints of all its attempts
+        self.places: "Dict[str, Attempt]" = _NO_PLACES  # all its attempts, by ID
         self.again = False  # whether it was started again while its first attempt was late
         self.company: Optional[int] = None  # most tasks in a request that carries it, since one with more was refused
         self.refusals = 0  # how often the child that it was given to did not start

@@ -49,6 +49,7 @@ from parsl.executors.globus_compute_multi.scheduling.policy import (
     Policy,
 )
 from parsl.executors.globus_compute_multi.scheduling.pool import EndpointSpec, Pool
+from parsl.executors.globus_compute_multi.scheduling.progress import Progress
 from parsl.executors.globus_compute_multi.scheduling.queueing import (
     AheadRule,
     QueueAhead,
@@ -117,6 +118,8 @@ class Scheduler:
         self.pending = PendingTasks()
         self.graph = TaskGraph()
         self.closed = False
+        self._actions: List[Action] = []
+        self._act: Callable[[Action], None] = self._actions.append
         self._runtimes = RunTimes({spec.name: spec.speed for spec in endpoints if spec.speed is not None})
         self.placement = Placement(self.pool, self.pending, policy, self._runtimes)
         self._ledger = Ledger(pool=self.pool, pending=self.pending, graph=self.graph, placement=self.placement, act=self._act,
@@ -132,11 +135,11 @@ class Scheduler:
                                   silence=settings.silence, random=settings.random, act=self._act)
         self._health = Health(pool=self.pool, placement=self.placement, restarts=self._restarts, failover=self._failover, ledger=self._ledger,
                               statuses=StatusPlan(settings.status_interval, settings.status_spacing))
+        self._progress = Progress(pool=self.pool, graph=self.graph, ledger=self._ledger, placement=self.placement, runtimes=self._runtimes)
         self._want = Want.NOTHING
         self._open_dispatches: Dict[int, Tuple[str, ...]] = {}
         self._dispatch_count = 0
         self._made: List[Attempt] = []
-        self._actions: List[Action] = []
         self._handlers: Dict[Type[Any], Callable[[Any], None]] = {
             TaskAnnounced: self._on_task_announced,
             TaskLeft: self._on_task_left,
@@ -163,7 +166,8 @@ class Scheduler:
         self._ledger.now = event.time
         self._handlers[type(event)](event)
         self._settle(event)
-        actions, self._actions = self._actions, []
+        actions = self._actions.copy()
+        self._actions.clear()
         return actions
 
     @property
@@ -176,6 +180,14 @@ class Scheduler:
         """When it wants a :class:`~.events.Tick` even if nothing happens; None if it waits for other events only."""
         restart = None if self.wants_turn else self._restarts.wakes_at(self._ledger.now)
         return min((t for t in (self.placement.wakes_at, self.pool.resumes_at, restart) if t is not None), default=None)
+
+    def speed(self, endpoint: str) -> float:
+        """How many times faster tasks run on an endpoint than on one of speed 1, as given or learned; 1 if nothing is known."""
+        return 1 / self._runtimes.factor(endpoint)
+
+    def seconds_left(self, now: float) -> Optional[float]:
+        """Seconds until all known tasks are done, by estimate; None if nothing is known, or no endpoint is available."""
+        return self._progress.seconds_left(now)
 
     # events
 
@@ -208,9 +220,9 @@ class Scheduler:
         dispatch_id, child = self._dispatch_count, attempts[0].threads.child
         self._open_dispatches[dispatch_id] = tuple(attempt.id for attempt in attempts)
         config = {} if child.config is None else {"config": child.config}
-        self._log(kind="dispatch", dispatch=dispatch_id, state="sent", endpoint=child.endpoint.name, attempts=len(attempts),
-                  bytes=sum(attempt.task.size for attempt in attempts), running=sum(len(threads.running) for threads in child.classes),
-                  ahead=len(child.ahead), **config)
+        self._log({"kind": "dispatch", "dispatch": dispatch_id, "state": "sent", "endpoint": child.endpoint.name, "attempts": len(attempts),
+                   "bytes": sum(attempt.task.size for attempt in attempts), "running": sum(len(threads.running) for threads in child.classes),
+                   "ahead": len(child.ahead), **config})
         shape = attempts[0].task.shape
         self._act(Dispatch(dispatch_id, child.endpoint.name, tuple((a.id, a.task.id) for a in attempts), child.config, shape.mpi, shape.once))
 
@@ -218,11 +230,12 @@ class Scheduler:
         for attempt_id in self._open_dispatches.pop(event.dispatch_id):
             if attempt_id in self.attempts:
                 self.attempts[attempt_id].accepted = event.time
-        self._log(kind="dispatch", dispatch=event.dispatch_id, state="accepted")
+        self._log({"kind": "dispatch", "dispatch": event.dispatch_id, "state": "accepted"})
 
     def _on_dispatch_rejected(self, event: DispatchRejected) -> None:
         attempt_ids = self._open_dispatches.pop(event.dispatch_id)
-        self._log(kind="dispatch", dispatch=event.dispatch_id, state="rejected", reason=event.reason, http_status=event.http_status)
+        self._log({"kind": "dispatch", "dispatch": event.dispatch_id, "state": "rejected", "reason": event.reason,
+                   "http_status": event.http_status})
         attempts = [self.attempts[attempt_id] for attempt_id in attempt_ids if attempt_id in self.attempts]
         if event.http_status == 401:
             self._stop_for_credentials(attempts, event.reason)
@@ -242,7 +255,7 @@ class Scheduler:
         attempt = self.attempts.get(event.attempt_id)
         if attempt is None:
             self._health.stray(event)
-            self._ledger.take_stray(event.attempt_id, event.outcome, event.payload)
+            self._ledger.take_stray(event.attempt_id, event.outcome, event.message, event.payload)
             return
         self._health.result(attempt, event)
         if event.outcome is Outcome.OK and event.run_seconds is not None:
@@ -265,6 +278,7 @@ class Scheduler:
     def _on_tick(self, event: Tick) -> None:
         if self.closed:
             return
+        self._progress.tell(event.time)
         self._failover.check(event.time)
         target = self._health.due(event.time)
         if target is not None:
@@ -280,10 +294,10 @@ class Scheduler:
         changed = not isinstance(event, (DispatchAccepted, TaskAnnounced, TaskLeft))  # nothing that a turn depends on
         for endpoint in self.pool.resume(event.time):
             changed = True
-            self._log(kind="endpoint", endpoint=endpoint.name, state="resumed")
+            self._log({"kind": "endpoint", "endpoint": endpoint.name, "state": "resumed"})
         for task in self.placement.end_waits(event.time):
             changed = True
-            self._log(kind="task", task=task.id, state="pending", after="wait")
+            self._log({"kind": "task", "task": task.id, "state": "pending", "after": "wait"})
         if len(self.graph) > 0 and self.graph.refresh(self.placement.app_seconds, event.time):
             changed = True
             self.pending.reorder(self._ledger.rank)
@@ -302,15 +316,12 @@ class Scheduler:
 
     def _wait(self, task: Task, threads: Threads) -> None:
         seconds = self.placement.wait(task, threads, self._ledger.now)
-        self._log(kind="task", task=task.id, state="waiting", endpoint=threads.endpoint.name, cores=threads.cores,
-                  seconds=seconds if seconds < float("inf") else None)
+        self._log({"kind": "task", "task": task.id, "state": "waiting", "endpoint": threads.endpoint.name, "cores": threads.cores,
+                   "seconds": seconds if seconds < float("inf") else None})
 
     def _fail_for_policy(self, task: Task, error: PolicyError) -> None:
         self.pending.remove_first(task)
         self._ledger.fail(task, FailureKind.POLICY, str(error))
-
-    def _act(self, action: Action) -> None:
-        self._actions.append(action)
 
     def validate(self) -> None:
         """Check the invariants of the state; tests call it after every event.

@@ -50,7 +50,7 @@ class Attempt:
         When it was bound to a thread, or was queued ahead.
     """
 
-    __slots__ = ("id", "task", "threads", "seconds", "began", "accepted", "asked_about", "suspect")
+    __slots__ = ("id", "task", "threads", "seconds", "began", "dispatched", "accepted", "asked_about", "suspect")
 
     id: str
     task: Task
@@ -59,6 +59,7 @@ class Attempt:
     began: float
 
     def __post_init__(self) -> None:
+        self.dispatched = self.began
         self.accepted: Optional[float] = None  # when the service took it
         self.asked_about: Optional[str] = None  # why the service is asked for its result, if it is
         self.suspect = False  # whether the child may have been started anew since it took it

@@ -10,6 +10,7 @@ import uuid
 from contextlib import contextmanager
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from itertools import islice
 from pathlib import Path
 
 import psutil
@@ -19,7 +20,9 @@ from local_globus_compute import Limits, LocalEndpoint, LocalGlobusCompute
 from parsl.config import Config
 from parsl.dataflow.dflow import DataFlowKernel
 from parsl.executors.globus_compute_multi import Endpoint, GlobusComputeMultiExecutor
-from parsl.executors.globus_compute_multi.observe.replay import read_log, replay
+from parsl.executors.globus_compute_multi.observe.logfile import follow_log, read_log
+from parsl.executors.globus_compute_multi.observe.replay import replay
+from parsl.executors.globus_compute_multi.observe.status import Status
 
 THREADS = {"small": 1, "medium": 2, "large": 4}
 NO_REQUEST_LIMIT = Limits(requests=None)
@@ -100,6 +103,13 @@ def web(tmp_path):
     server.server_close()
 
 
+def check_status(executor):
+    """The status of an executor that runs is that which follows from its log, as far as that went then."""
+    status, count = executor._status_and_lines()
+    lines = islice((line for line in follow_log(Path(executor.log_file), poll=0.05) if line is not None), count)
+    assert Status.of(replay(lines), status.time) == status
+
+
 def check_log(executor):
     """Replay an executor's log, which checks its invariants; all tasks must be finished, and no thread bound."""
     state = replay(read_log(Path(executor.log_file)))
@@ -117,7 +127,9 @@ def workflow(make_executor, tmp_path):
         executor = make_executor(**arguments)
         with DataFlowKernel(Config(executors=[executor], run_dir=str(tmp_path / "runinfo"), retries=retries)) as dfk:
             yield dfk, executor
+            check_status(executor)
         assert not our_threads()
         assert sockets() <= before
-        check_log(executor)
+        state = check_log(executor)
+        assert Status.of(state, 0.0) == executor.status()
     return load

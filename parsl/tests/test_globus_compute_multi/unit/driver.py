@@ -6,13 +6,12 @@ from typing import Any, Dict, List, Optional, Sequence, Tuple, Union
 
 from parsl.executors.globus_compute_multi.observe.replay import RunState
 from parsl.executors.globus_compute_multi.scheduling.actions import (
+    AttemptEnded,
     Dispatch,
     FailTask,
-    Log,
     QueryResults,
     QueryStatus,
     Report,
-    ResolveTask,
 )
 from parsl.executors.globus_compute_multi.scheduling.events import (
     DispatchAccepted,
@@ -70,8 +69,9 @@ class Driver:
         self.submitted: List[int] = []
         self.dispatches: Dict[int, Dispatch] = {}
         self.unanswered: List[int] = []
-        self.resolved: Dict[int, ResolveTask] = {}
+        self.resolved: Dict[int, AttemptEnded] = {}
         self.failed: Dict[int, FailTask] = {}
+        self.ended: List[AttemptEnded] = []
         self.queries: List[QueryStatus] = []
         self.reports: List[str] = []
         self.late: List[str] = []
@@ -84,9 +84,8 @@ class Driver:
                 self._check_dispatch(action)
                 self.dispatches[action.dispatch_id] = action
                 self.unanswered.append(action.dispatch_id)
-            elif isinstance(action, ResolveTask):
-                self._check_first(action.task_id)
-                self.resolved[action.task_id] = action
+            elif isinstance(action, AttemptEnded):
+                self._check_ended(action)
             elif isinstance(action, FailTask):
                 self._check_first(action.task_id)
                 self.failed[action.task_id] = action
@@ -96,9 +95,9 @@ class Driver:
                 self.late += action.attempts
             elif isinstance(action, Report):
                 self.reports.append(action.message)
-            elif isinstance(action, Log):
-                self.log.apply({"t": action.time, **action.fields})
-                self.lines.append(json.loads(json.dumps(action.fields, allow_nan=False)))
+            elif isinstance(action, dict):
+                self.log.apply({"t": event.time, **action})
+                self.lines.append(json.loads(json.dumps(action, allow_nan=False)))
         self.scheduler.validate()
         for endpoint in self.scheduler.pool:
             folded = self.log.endpoints[endpoint.name]
@@ -106,6 +105,15 @@ class Driver:
             for threads, state in zip(endpoint.classes, folded.classes):
                 assert (state.count, state.running) == (threads.count, set(threads.running))
                 assert state.ahead == (set(threads.child.ahead) if len(threads.child.classes) == 1 else set())
+
+    def _check_ended(self, action: AttemptEnded) -> None:
+        attempt = self.log.attempts[action.attempt_id]
+        assert (attempt.task, attempt.endpoint, attempt.thread_class) == (action.task_id, action.endpoint, action.thread_class)
+        assert attempt.state == "finished" and action.submitted <= action.dispatched <= self.now
+        self.ended.append(action)
+        if action.resolves:
+            self._check_first(action.task_id)
+            self.resolved[action.task_id] = action
 
     def _check_first(self, task_id: int) -> None:
         assert task_id in self.submitted

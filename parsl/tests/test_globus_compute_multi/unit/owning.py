@@ -15,10 +15,12 @@ from parsl.executors.globus_compute_multi.compute.messages import (
     DispatchAnswered,
     ResultArrived,
 )
-from parsl.executors.globus_compute_multi.messages import NewTask
-from parsl.executors.globus_compute_multi.observe.replay import read_log
+from parsl.executors.globus_compute_multi.messages import NewTask, TaskInfo
+from parsl.executors.globus_compute_multi.observe.logfile import read_log
+from parsl.executors.globus_compute_multi.observe.readers import Records
 from parsl.executors.globus_compute_multi.observe.runlog import RunLog
 from parsl.executors.globus_compute_multi.owner import Owner
+from parsl.executors.globus_compute_multi.parts import described
 from parsl.executors.globus_compute_multi.resolver import Resolver
 from parsl.executors.globus_compute_multi.resources import Requirement
 from parsl.executors.globus_compute_multi.scheduling.events import Outcome
@@ -51,8 +53,12 @@ class Harness:
         self.accepts = accepts
         self.attempts: List[Tuple[str, bytes]] = []
         self.came = threading.Semaphore(0)
-        self.resolver, self.run_log = Resolver(), RunLog(path)
-        self.owner = Owner(scheduler=Scheduler([spec("a"), spec("b")], Settings(AheadRule(None, 0), None), policy), matcher=Matcher(SESSION),
+        self._given = 0
+        self.records, self.run_log = Records(), RunLog(path)
+        self.records.start(path, self.run_log.epoch)
+        self.resolver = Resolver(records=self.records)
+        self.specs = [spec("a"), spec("b")]
+        self.owner = Owner(scheduler=Scheduler(self.specs, Settings(AheadRule(None, 0), None), policy), matcher=Matcher(SESSION),
                            governor=Governor(None, 1.0), resolver=self.resolver, run_log=self.run_log, endpoint_ids={"a": "id", "b": "id"},
                            ran_on=lambda node, endpoint: None)
 
@@ -79,7 +85,7 @@ class Harness:
     def submit(self, task_id: int, node: Optional[int] = None, **needs: Any) -> "Future[Any]":
         future: "Future[Any]" = Future()
         future.parsl_executor_task_id = task_id  # type: ignore[attr-defined]
-        self.owner.post(NewTask(task_id, "app", Requirement(**needs), node, None, b"packed", future))
+        self.owner.post(NewTask(TaskInfo(task_id, "app", node), Requirement(**needs), None, (), b"packed", future))
         return future
 
     def started(self) -> str:
@@ -87,14 +93,20 @@ class Harness:
         assert self.came.acquire(timeout=10), "no task was dispatched"
         return self.attempts[-1][0]
 
+    def next_attempt(self) -> str:
+        """Wait for the next attempt that this has not given yet; its ID."""
+        assert self.came.acquire(timeout=10), "no task was dispatched"
+        self._given += 1
+        return self.attempts[self._given - 1][0]
+
     def answer(self, attempt_id: str, value: Any = None, outcome: Outcome = Outcome.OK, **info: Any) -> None:
         self.owner.post(ResultArrived(ResultMessage(
             task_uuid=f"uuid of {attempt_id}", session=SESSION, attempt_id=attempt_id, outcome=outcome, value=serialize(value), message="",
-            run_seconds=0.0, child_id="child", info=tuple(info.items()))))
+            run_seconds=info.get("finished", 0.0) - info.get("started", 0.0), child_id="child", info=tuple(info.items()))))
 
     def stop(self) -> List[Dict[str, Any]]:
         """End the threads; the lines of the log."""
-        assert self.owner.shut_down(10) and self.resolver.join(10) and self.run_log.stop(10)
+        assert self.owner.shut_down(10) and self.resolver.join(10) and self.records.close() and self.run_log.stop(10)
         return list(read_log(self.path))
 
 
@@ -102,7 +114,7 @@ class Harness:
 def running(path: Path, accepts: bool = True, policy: Optional[Policy] = None) -> Iterator[Harness]:
     """An owner that runs, and is stopped afterwards if the test has not done so."""
     harness = Harness(path, accepts, policy)
-    harness.run_log.start()
+    harness.run_log.start(endpoints=[described(each, "id") for each in harness.specs])
     harness.resolver.start()
     harness.owner.start(harness, harness, harness)  # type: ignore[arg-type]
     try:

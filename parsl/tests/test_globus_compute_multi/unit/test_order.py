@@ -233,7 +233,7 @@ def test_shutdown_with_many_pending_tasks_looks_at_each_only_a_few_times():
 
 
 def test_tasks_that_are_taken_out_of_the_middle_cost_little_and_leave_the_order():
-    pending, tasks = PendingTasks(), [Task(number, "app", 1, 0.0, Shape(), None, None) for number in range(100_000)]
+    pending, tasks = PendingTasks(), [Task(number, "app", 1, 0.0, Shape(), None, None, 0.0, None) for number in range(100_000)]
     for task in tasks:
         pending.add(task)
     for task in tasks[::-2]:  # those with odd numbers, the last first

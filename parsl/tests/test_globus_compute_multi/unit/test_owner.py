@@ -27,7 +27,7 @@ from parsl.executors.globus_compute_multi.errors import (
     SchedulerCrashed,
     TaskNotCompleted,
 )
-from parsl.executors.globus_compute_multi.messages import NewTask
+from parsl.executors.globus_compute_multi.messages import NewTask, TaskInfo
 from parsl.executors.globus_compute_multi.observe.runlog import RunLog
 from parsl.executors.globus_compute_multi.owner import Owner
 from parsl.executors.globus_compute_multi.resolver import Resolver
@@ -92,7 +92,7 @@ def make_owner(tmp_path):
 
 def post(owner, task_id):
     future = Future()
-    owner.post(NewTask(task_id, "app", Requirement(), None, None, b"", future))
+    owner.post(NewTask(TaskInfo(task_id, "app"), Requirement(), None, (), b"", future))
     return future
 
 

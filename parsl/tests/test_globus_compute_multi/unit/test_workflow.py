@@ -359,6 +359,17 @@ def test_submit_takes_the_task_it_is_for_once_and_on_its_thread_only(session):
     assert workflow.take_submitted() is None
 
 
+def test_a_submit_names_all_tasks_that_it_depended_on_finished_or_not(session):
+    s = session()
+    first, second = s.value(1), s.value(2)
+    for future in (first, second):
+        future.result(10)
+    both = s.value(first, second)
+    assert both.result(10) == 1
+    (submission,) = [x for x in s.executor.submissions if x.node == both.tid]
+    assert submission.parents == (first.tid, second.tid)
+
+
 def test_a_submit_that_did_not_come_is_forgotten(session):
     s = session()
     workflow = s.executor.workflow
