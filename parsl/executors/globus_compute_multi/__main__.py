@@ -2,18 +2,27 @@
 from __future__ import annotations
 
 import argparse
+import importlib
+import os
 import sys
-from pathlib import Path
 from typing import List, Optional
 
-from parsl.executors.globus_compute_multi.observe.replay import (
-    InconsistentLog,
-    RunState,
-    read_log,
-    replay,
-)
+from parsl.errors import OptionalModuleMissing
+from parsl.executors.globus_compute_multi.observe.logfile import InconsistentLog
 
-_HEADINGS = ("endpoint", "threads x cores", "state", "running", "ahead", "done", "failed", "busy")
+_PACKAGE = "parsl.executors.globus_compute_multi"
+
+#: Modules of the commands. The docstring of each is its help: the first line says what it does; it ends with an example.
+COMMANDS = {
+    "show": "commands.show",
+    "watch": "commands.watch",
+    "report": "observe.report",
+    "doctor": "doctor.command",
+    "endpoints": "doctor.endpoints",
+}
+
+#: Of a process that was ended by Ctrl-C, as shells have it.
+_INTERRUPTED = 130
 
 
 def main(arguments: Optional[List[str]] = None) -> int:
@@ -27,35 +36,48 @@ def main(arguments: Optional[List[str]] = None) -> int:
     Returns
     -------
     int
-        0, or 1 if a log cannot be read.
+        0, 1 if the command has found a problem, 2 if it could not do its work (a file is missing, or no run log, say).
     """
-    parser = argparse.ArgumentParser(prog="python -m parsl.executors.globus_compute_multi",
-                                     description="One Parsl executor over many Globus Compute endpoints: tools for its runs.")
+    parser = argparse.ArgumentParser(
+        prog=f"python -m {_PACKAGE}", description="One Parsl executor over many Globus Compute endpoints: tools for its runs.",
+        epilog="'COMMAND --help' tells more. Exit codes: 0 all is well, 1 a problem was found, 2 it could not be done.")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    show = commands.add_parser("show", help="summarise a run, live or finished, from its log",
-                               description="Summarise a run, live or finished: its tasks, and what each endpoint did.")
-    show.add_argument("log", type=Path, help="the run log, by default <label>.jsonl in Parsl's run directory (runinfo/000, ...)")
-    options = parser.parse_args(arguments)
+    for name, path in COMMANDS.items():
+        module = importlib.import_module(f"{_PACKAGE}.{path}")
+        first, _, rest = (module.__doc__ or "").strip().partition("\n")
+        command = commands.add_parser(name, help=first, description=f"{first}\n{rest}", formatter_class=_Help)
+        module.add_arguments(command)
+        command.set_defaults(run=module.run)
+    _write_what_can_be_written()
     try:
-        print(summary(replay(read_log(options.log))))
-    except (OSError, InconsistentLog) as e:
+        options = parser.parse_args(arguments)
+        code = options.run(options)
+        sys.stdout.flush()  # here an error can be told from one of the command's
+        return int(code)
+    except BrokenPipeError:  # as with "| head -1": the reader has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except KeyboardInterrupt:
+        return _INTERRUPTED
+    except (OSError, InconsistentLog, OptionalModuleMissing) as e:
         print(f"error: {e}", file=sys.stderr)
-        return 1
-    return 0
+        return 2
 
 
-def summary(state: RunState) -> str:
-    """A run in a few lines: its tasks, and a table of its endpoints; ``busy`` is the seconds that functions ran there."""
-    rows = [_HEADINGS]
-    for e in state.endpoints.values():
-        threads = " + ".join(f"{c.count} x {c.cores}" for c in e.classes)
-        rows.append((e.name, threads, "online" if e.online else "offline", str(len(e.running)), str(len(e.ahead)), str(e.done), str(e.failed),
-                     f"{e.busy_seconds:.1f} s"))
-    widths = [max(len(row[i]) for row in rows) for i in range(len(_HEADINGS))]
-    table = ["  ".join([row[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(row[1:], widths[1:]))]) for row in rows]
-    seconds = 0.0 if state.began is None or state.ended is None else state.ended - state.began
-    counts = ", ".join(f"{state.count(s)} {s}" for s in ("pending", "waiting", "dispatched", "done", "failed"))
-    return "\n".join([f"{len(state.tasks)} tasks in {seconds:.1f} s: {counts}", *table])
+class _Help(argparse.HelpFormatter):
+    """Fills paragraphs, and leaves those with lines that are set in, such as examples, as they are."""
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        paragraphs = text.strip().split("\n\n")
+        return "\n\n".join(p if "\n " in p else super(_Help, self)._fill_text(p, width, indent) for p in paragraphs)
+
+
+def _write_what_can_be_written() -> None:
+    """Print characters that the terminal's encoding lacks as ``?`` instead of failing."""
+    for stream in (sys.stdout, sys.stderr):
+        reconfigure = getattr(stream, "reconfigure", None)  # a test may have put something else there
+        if reconfigure is not None:
+            reconfigure(errors="replace")
 
 
 if __name__ == "__main__":

@@ -1,0 +1,28 @@
+"""summarise a run, live or finished
+
+Prints how the tasks of a run stand, what each endpoint did, and what failed, from the run log. Exit code 2 if there is no run log, or if it
+contradicts itself.
+
+example:
+  python -m parsl.executors.globus_compute_multi show runinfo/000
+"""
+from __future__ import annotations
+
+import argparse
+import time
+from pathlib import Path
+
+from parsl.executors.globus_compute_multi.observe.logfile import find_log, read_log
+from parsl.executors.globus_compute_multi.observe.runview import view_of
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Say which arguments the command has."""
+    parser.add_argument("log", type=Path, nargs="?", default=Path("runinfo"),
+                        help="a run log, a run directory (runinfo/000), or the folder of those, for the newest run; default: runinfo")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Print the status of a run; returns the exit code."""
+    print(view_of(read_log(find_log(options.log))).status(time.time()))
+    return 0

@@ -1,0 +1,43 @@
+"""watch a run while it goes on
+
+Shows the endpoints, the tasks and the last failures of a run, drawn anew as its log grows, until the run ends. Not on a terminal: a line now
+and then, and a table in the end. Exit code 0 when the run has ended, 130 after Ctrl-C, 2 if there is no run log, or if it contradicts itself.
+The log does not tell when the process that runs the workflow was killed; how long nothing new has come is shown.
+
+example:
+  python -m parsl.executors.globus_compute_multi watch runinfo/000
+"""
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from parsl.executors.globus_compute_multi.observe.live import (
+    PlainViewer,
+    Viewer,
+    follow_run,
+    terminal,
+)
+from parsl.executors.globus_compute_multi.observe.logfile import find_log
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Say which arguments the command has."""
+    parser.add_argument("log", type=Path, nargs="?", default=Path("runinfo"),
+                        help="a run log, a run directory (runinfo/000), or the folder of those, for the newest run; default: runinfo")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Show a run until it ends; returns the exit code."""
+    log = find_log(options.log)
+    console = terminal(sys.stdout)
+    viewer: Viewer = PlainViewer(sys.stdout)
+    if console is not None:
+        from parsl.executors.globus_compute_multi.observe.screen import Screen
+        viewer = Screen(console)
+    try:
+        follow_run(log, viewer)
+    except KeyboardInterrupt:
+        return 130
+    return 0
