@@ -7,7 +7,7 @@ FORK := $(ROOT)/.fork/parsl
 NEW_TESTS := $(FORK)/parsl/tests/test_globus_compute_multi
 TEST_CONFIG := $(ROOT)/test_configs/globus_compute_multi.py
 
-REQUIREMENTS := requirements.txt localhost-requirements.txt demo-requirements.txt test-requirements.txt docs-requirements.txt
+REQUIREMENTS := $(addsuffix -requirements.txt,view localhost demo test docs) requirements.txt
 SOURCES := setup.py $(wildcard parsl tools test_configs demo benchmarks chaos docs)
 TYPED := $(wildcard tools test_configs demo benchmarks docs)
 
@@ -44,6 +44,10 @@ agents: ## the endpoint agents' virtual environment, .venv-agents, with a stock 
 rabbitmq: ## the RabbitMQ program, installed with apt if need be and possible
 	@sh tools/rabbitmq.sh
 
+.PHONY: chromium
+chromium: ## a browser for the tests of the page of a run, installed with apt if need be and possible
+	@sh tools/chromium.sh
+
 .PHONY: fork
 fork: venv ## the patched Parsl with this repository's files, .fork/parsl, installed editable in .venv
 	@$(BIN)/python tools/fork.py
@@ -63,6 +67,10 @@ bench-localhost: fork agents rabbitmq ## times a few workloads on three endpoint
 .PHONY: bench-scheduling
 bench-scheduling: fork ## simulates workflows on the scheduler's core, beside other schedulers, and says what must be reached
 	@$(BIN)/python benchmarks/scheduling.py $(ARGS)
+
+.PHONY: bench-records
+bench-records: fork ## what the run log and the result records cost, apart from the scheduler's core
+	@$(BIN)/python benchmarks/records.py $(ARGS)
 
 .PHONY: chaos-venv
 chaos-venv: ## the virtual environment of the proxy that disturbs the network, .venv-chaos
@@ -108,7 +116,7 @@ test-unit: fork ## tests that start no service
 test-integration test-chaos test-parsl test-parsl-user test-parsl-engine test-release: export RABBITMQ_URL =
 
 .PHONY: test-integration
-test-integration: fork agents rabbitmq ## tests with real endpoint agents and a real RabbitMQ on localhost
+test-integration: fork agents rabbitmq chromium ## tests with real endpoint agents and a real RabbitMQ on localhost
 	$(PYTEST) $(ROOT)/test_configs/tests/integration
 	$(PYTEST) $(ROOT)/demo/tests/integration
 	$(PYTEST) $(ROOT)/docs/tests/integration

@@ -11,7 +11,6 @@ import platform
 import signal
 import sys
 import sysconfig
-import tempfile
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
@@ -27,10 +26,9 @@ from parsl.app.app import python_app
 from parsl.config import Config
 from parsl.executors.globus_compute_multi import Endpoint, GlobusComputeMultiExecutor
 from parsl.executors.globus_compute_multi.errors import GlobusComputeMultiError
-from parsl.executors.globus_compute_multi.observe.replay import (
-    read_log,
-    replay,
-)
+from parsl.executors.globus_compute_multi.observe.logfile import read_log
+from parsl.executors.globus_compute_multi.observe.report import write_report
+from parsl.executors.globus_compute_multi.observe.replay import replay
 from survey_display import (
     Workflow,
     endpoint_table,
@@ -237,8 +235,8 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--files", type=_count, metavar="N", help="survey only the N largest source files")
     parser.add_argument("--threads", type=_threads, default=[1, 2, 8], metavar="N,N,...",
                         help="an endpoint for each number, with as many threads (default: 1,2,8)")
-    parser.add_argument("--run-dir", type=Path, metavar="DIR", help="keep Parsl's logs and the executor's run log in a new folder in DIR "
-                        "(default: a temporary folder, removed at the end)")
+    parser.add_argument("--run-dir", type=Path, default=Path("runinfo"), metavar="DIR", help="Parsl's logs, the executor's run log and the "
+                        "page of the run are in a new folder there (runinfo)")
     return parser.parse_args(arguments)
 
 
@@ -263,10 +261,8 @@ def run(options: argparse.Namespace, console: Console) -> int:
     if not sources:
         raise SurveyError(f"there is no source of the standard library in {sysconfig.get_path('stdlib')}")
     console.print(f"[bold]The standard library of Python {platform.python_version()}: {len(sources)} source files[/]")
-    with ExitStack() as folder:
-        run_dir = options.run_dir or Path(folder.enter_context(tempfile.TemporaryDirectory(prefix="stdlib-survey-")))
-        workflow, log, seconds = run_on_endpoints(sources, dict(zip(NAMES, options.threads)), run_dir, console)
-        lines = list(read_log(log))
+    workflow, log, seconds = run_on_endpoints(sources, dict(zip(NAMES, options.threads)), options.run_dir, console)
+    lines = list(read_log(log))
     state = replay(lines)
     wrong = check(console, workflow, sources, {line["python"] for line in lines if line.get("python")})
     console.print()
@@ -275,7 +271,8 @@ def run(options: argparse.Namespace, console: Console) -> int:
     if workflow.report.exception() is None:
         print_report(console, workflow.report.result())
         console.print()
-    console.print(f"Run log: {log}" if options.run_dir else "The run log was in a temporary folder; --run-dir DIR keeps it.", soft_wrap=True)
+    console.print(f"Run log: {log}", soft_wrap=True)
+    console.print(f"The run as a page for the browser: {write_report(log, log.with_suffix('.html'))}", soft_wrap=True)
     worked = sum(e.done + e.failed > 0 for e in state.endpoints.values())
     verdict = f"result NOT verified: {' '.join(wrong.split())}" if wrong else "result verified"
     print(f"demo: {state.count('done') + state.count('failed')} tasks on {worked} endpoints in {seconds:.1f} s, "

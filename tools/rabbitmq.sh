@@ -84,12 +84,5 @@ fi
 if [ -n "${RABBITMQ_URL:-}" ] || has_server; then
     exit 0
 fi
-command -v apt-get >/dev/null 2>&1 || give_up "not found, and this machine has no apt-get to install it with."
-if [ "$(id -u)" -eq 0 ]; then
-    sh "$0" --install >&2 || give_up "not found, and apt-get could not install it (see above)."
-elif sudo -n true 2>/dev/null; then
-    sudo -n sh "$0" --install >&2 || give_up "not found, and apt-get could not install it (see above)."
-else
-    give_up "not found, and you are neither root nor allowed to use sudo without a password."
-fi
+sh "$(dirname "$0")/apt_as_root.sh" "$0" --install || give_up "not found, and could not be installed (see above)."
 has_server || give_up "apt-get installed rabbitmq-server, but its program is neither on PATH nor in $DEBIAN_BIN."

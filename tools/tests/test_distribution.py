@@ -15,7 +15,7 @@ PACKAGE = "parsl/executors/globus_compute_multi/"
 @pytest.fixture
 def copy(tmp_path):
     """The repository, as far as setup.py goes: pip builds in the folder, and leaves files there."""
-    for name in ("setup.py", "requirements.txt", "LICENSE"):
+    for name in ("setup.py", "requirements.txt", "view-requirements.txt", "LICENSE"):
         shutil.copy(ROOT / name, tmp_path)
     shutil.copytree(ROOT / "parsl", tmp_path / "parsl", ignore=shutil.ignore_patterns("__pycache__"))
     return tmp_path
@@ -29,9 +29,10 @@ def test_wheel_holds_the_executor_and_nothing_of_parsls(copy):
         names = {name for name in archive.namelist() if ".dist-info/" not in name}
         metadata, = (archive.read(name).decode() for name in archive.namelist() if name.endswith("/METADATA"))
     assert names == {str(path.relative_to(copy)) for path in (copy / PACKAGE).rglob("*.py")}
-    wanted = [line for line in (copy / "requirements.txt").read_text().splitlines() if line and not line.startswith("#")]
+    wanted = {Requirement(line + extra) for name, extra in (("requirements.txt", ""), ("view-requirements.txt", '; extra == "view"'))
+              for line in (copy / name).read_text().splitlines() if line and not line.startswith("#")}
     found = [line.removeprefix("Requires-Dist: ") for line in metadata.splitlines() if line.startswith("Requires-Dist: ")]
-    assert {Requirement(line) for line in found} == {Requirement(line) for line in wanted}
+    assert {Requirement(line) for line in found} == wanted
 
 
 def test_editable_install_is_refused_with_advice(copy):

@@ -111,8 +111,10 @@ def test_the_executor_and_its_unit_tests_are_there_before_anything_of_localhost(
 
 def test_the_parts_of_the_executor_come_one_by_one_each_with_its_tests(made):
     tree, commits, _ = made
-    order = ["scheduling/taskgraph.py", "observe/replay.py", "scheduling/scheduler.py", "compute/dispatcher.py", "executor.py"]
-    tests = ["test_taskgraph.py", "test_runlog.py", "test_scheduler.py", "test_governor.py", "test_workflow.py"]
+    order = ["scheduling/taskgraph.py", "observe/replay.py", "scheduling/scheduler.py", "compute/dispatcher.py",
+             "observe/readers.py", "observe/live.py", "doctor/diagnose.py", "executor.py"]
+    tests = ["test_taskgraph.py", "test_runlog.py", "test_scheduler.py", "test_governor.py", "test_records.py", "test_status.py",
+             "test_doctor_network.py", "test_command_line.py"]
     for commit, module, test in zip(commits[1:], order, tests):
         assert {f"parsl/executors/globus_compute_multi/{module}", f"parsl/tests/test_globus_compute_multi/unit/{test}"} <= added(tree, commit)
 

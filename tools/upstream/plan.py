@@ -95,7 +95,7 @@ Every change of state is one line of JSON. A log can be read while it is
 written; replaying it gives the state of the pool at any moment, and checks
 on the way that no thread had two tasks and no task two results. The tests
 of what comes next use that on what they did.""",
-        takes=(f"{EXECUTOR}observe/",),
+        takes=tuple(f"{EXECUTOR}observe/{name}.py" for name in ("__init__", "logfile", "runlog", "replay")),
     ),
     Commit(
         part="2-executor",
@@ -125,6 +125,41 @@ and each task is its argument.
 This is what needs the packages of the new extra, globus_compute_multi.""",
         takes=(f"{EXECUTOR}compute/",),
         patches=("0002-Add-a-globus_compute_multi-extra.patch", "mypy-pika.patch"),
+    ),
+    Commit(
+        part="2-executor",
+        summary="Tell of results as they come, and of how a run stands",
+        why="""\
+A future has a value or an exception, when all is over. A result record has
+what else is known of an attempt: where it ran, when, for how long, and what
+went wrong before it was tried elsewhere. Readers get each record when it
+ends, those from before they began from the log. Whoever does not read in
+time loses records, or waits, but nothing waits for him.
+
+A status is the same whether it is taken from the scheduler or from a
+replayed log, which the tests compare.""",
+        takes=tuple(f"{EXECUTOR}observe/{name}.py" for name in (
+            "records", "history", "readers", "sink", "values", "results", "status", "status_views", "wording")),
+    ),
+    Commit(
+        part="2-executor",
+        summary="Show a run: live on the terminal, and as a page",
+        why="""\
+Both are made from the run log alone, so they show runs of other processes,
+and runs that were killed. The page needs no network: what each thread did
+when, where time was lost, what failed, and the critical path. rich and
+plotly are needed for nothing else, and make an extra of their own.""",
+        takes=(f"{EXECUTOR}observe/", f"{EXECUTOR}commands/"),
+    ),
+    Commit(
+        part="2-executor",
+        summary="Look for what is wrong between here and the endpoints",
+        why="""\
+Where a set-up does not work, it is the login, a firewall, a proxy that
+opens TLS connections, an endpoint that is offline, or versions that do not
+match. The command looks at each in turn, runs a task on each endpoint, and
+says what to do.""",
+        takes=(f"{EXECUTOR}doctor/",),
     ),
     Commit(
         part="2-executor",
