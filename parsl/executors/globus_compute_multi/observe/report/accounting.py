@@ -10,8 +10,8 @@ from parsl.executors.globus_compute_multi.observe.report.columns import Run
 from parsl.executors.globus_compute_multi.observe.report.placing import Placed
 
 #: What a thread's time goes to, in the order in which it is drawn.
-USES = ("running, succeeded", "running, failed or lost", "starting up", "tasks on their way", "idle although tasks were pending",
-        "idle, no task ready", "idle, all tasks given out", "unavailable")
+USES = ("running, succeeded", "failed or lost attempts", "starting up", "tasks on their way", "idle although tasks were pending",
+        "idle, no task ready", "idle, all tasks given out", "idle, probed after failures", "unavailable")
 
 #: What a task's time goes to, from its submission to its end.
 PHASES = ("waiting for a thread", "earlier attempts", "queued on the endpoint", "running", "result on its way")
@@ -36,16 +36,16 @@ class Usage:
 
     @property
     def utilisation(self) -> float:
-        """Share of them in which functions ran."""
-        return (self.uses[USES[0]] + self.uses[USES[1]]) / self.total if self.total else 0.0
+        """Share of them in which functions ran that succeeded."""
+        return self.uses[USES[0]] / self.total if self.total else 0.0
 
 
 def use_of_threads(run: Run, placed: Placed) -> List[Usage]:
     """What the threads of each endpoint did, over the run's window.
 
     An idle thread's time goes to the first that holds: its endpoint was not available; it had tasks dispatched whose functions had not begun,
-    or whose results had not come (``starting up`` before the endpoint's first function ran); tasks were pending; more tasks were submitted
-    later; none was.
+    or whose results had not come (``starting up`` before the endpoint's first function ran); it had failed and was being probed; tasks were
+    pending; more tasks were submitted later; none was. The time of an attempt without a result counts from its thread's being given to it.
     """
     window = run.window
     deltas: List[List[Tuple[float, int, int]]] = [[] for _ in run.pool]
@@ -62,8 +62,8 @@ def use_of_threads(run: Run, placed: Placed) -> List[Usage]:
             kind = _GOOD if attempts.outcome[i] in ok else _BAD
             here.append((a, kind, 1))
             here.append((b, kind, -1))
-            usages[attempts.endpoint[i]].core_seconds += (b - a) * attempts.cores[i]
             if attempts.finished[i] == attempts.finished[i]:
+                usages[attempts.endpoint[i]].core_seconds += (attempts.finished[i] - attempts.started[i]) * attempts.cores[i]
                 first[attempts.endpoint[i]] = min(a, first.get(attempts.endpoint[i], math.inf))
     for number, endpoint in enumerate(run.pool):
         before = 0
@@ -72,6 +72,7 @@ def use_of_threads(run: Run, placed: Placed) -> List[Usage]:
             deltas[number].append((time, _THREADS, threads - before))
             deltas[number].append((time, _AVAILABLE, available - up))
             before, up = threads, available
+        deltas[number].extend((time, _PROBED, 1 if probed else -1) for time, probed in endpoint.probes)
         deltas[number].extend((time, _PRESSED, 1 if pressed else -1) for time, pressed in run.pressure)
         if number in first:
             deltas[number].append((first[number], _STARTED, 1))
@@ -82,13 +83,13 @@ def use_of_threads(run: Run, placed: Placed) -> List[Usage]:
     return usages
 
 
-_HELD, _GOOD, _BAD, _THREADS, _AVAILABLE, _PRESSED, _STARTED, _ALL_SUBMITTED = range(8)
+_HELD, _GOOD, _BAD, _THREADS, _AVAILABLE, _PRESSED, _STARTED, _ALL_SUBMITTED, _PROBED = range(9)
 
 
 def _sweep(deltas: Sequence[Tuple[float, int, int]], window: Tuple[float, float], usage: Usage) -> None:
     begin, end = window
     now = begin
-    state = [0] * 8
+    state = [0] * 9
     for time, what, change in deltas:
         if time > now:
             _use(usage, state, now - begin, min(time, end) - begin, end - begin)
@@ -102,7 +103,7 @@ def _use(usage: Usage, state: List[int], a: float, b: float, whole: float) -> No
     seconds = b - a
     if seconds <= 0.0:
         return
-    held, good, bad, threads, available, pressed, started, all_submitted = state
+    held, good, bad, threads, available, pressed, started, all_submitted, probed = state
     busy = good + bad
     idle = max(0, threads - busy)
     uses = usage.uses
@@ -111,9 +112,9 @@ def _use(usage: Usage, state: List[int], a: float, b: float, whole: float) -> No
     if available:
         under_way = min(idle, max(0, held - busy))
         uses[USES[3] if started else USES[2]] += under_way * seconds
-        uses[USES[4] if pressed else USES[6] if all_submitted else USES[5]] += (idle - under_way) * seconds
+        uses[USES[7] if probed else USES[4] if pressed else USES[6] if all_submitted else USES[5]] += (idle - under_way) * seconds
     else:
-        uses[USES[7]] += idle * seconds
+        uses[USES[8]] += idle * seconds
     width = whole / BINS
     first, last = int(a / width), int(b / width)
     if first == last < BINS:  # nearly always, if there are many tasks

@@ -92,7 +92,9 @@ class Event:
 
 @dataclass
 class Pooled:
-    """What the log says of an endpoint: its thread classes as (cores, count), and when its capacity changed as (time, threads, available)."""
+    """What the log says of an endpoint: its thread classes as (cores, count), when its capacity changed as (time, threads, available), and when
+    it began, and ceased, to be probed.
+    """
 
     name: str
     id: str
@@ -102,6 +104,7 @@ class Pooled:
     paused: bool = False
     probing: bool = False
     capacity: List[Tuple[float, int, bool]] = field(default_factory=list)
+    probes: List[Tuple[float, bool]] = field(default_factory=list)
     versions: Dict[str, Dict[str, str]] = field(default_factory=dict)
     done: int = 0
     failed: int = 0
@@ -118,9 +121,12 @@ class Pooled:
 
 @dataclass
 class Graph:
-    """The task graph as far as it ran: for each node its row in :class:`Tasks`, the parent that was finished last, and its depth."""
+    """The task graph as far as it ran: for each node its row in :class:`Tasks` (if Parsl retried it, that of the last try; those of earlier ones
+    apart), the parent that was finished last, and its depth.
+    """
 
     row: Dict[int, int] = field(default_factory=dict)
+    earlier: Dict[int, List[int]] = field(default_factory=dict)
     last_parent: Dict[int, int] = field(default_factory=dict)
     depth: Dict[int, int] = field(default_factory=dict)
     edges: Optional[Set[Tuple[int, int]]] = field(default_factory=set)
@@ -151,9 +157,13 @@ class Run:
     events: List[Event] = field(default_factory=list)
     event_count: int = 0
     failovers: int = 0
+    retries: int = 0
+    """Tasks that are Parsl's retries of failed ones."""
     copies: int = 0
     rejected: int = 0
     duplicates: int = 0
+    lost_lines: int = 0
+    """Lines that could not be written; what comes after them may contradict what is known, and is left out then."""
     began: float = 0.0
     first_submitted: Optional[float] = None
     last_submitted: Optional[float] = None

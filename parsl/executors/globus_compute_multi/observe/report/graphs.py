@@ -58,7 +58,7 @@ def task_graph(run: Run, steps: Sequence[Step], palette: Dict[int, str]) -> Tupl
     """The graph in layers, by depth; and whether it is drawn task by task, or else by app and depth."""
     graph = run.graph
     critical = {step.node for step in steps}
-    chain = {(a.node, b.node) for a, b in zip(steps, steps[1:])}
+    chain = {(a.node, b.node) for a, b in zip(steps, steps[1:]) if a.node != b.node}
     if graph.edges is not None:
         layers = {node: graph.depth[node] for node in graph.apps}
         texts, colours = {}, {}

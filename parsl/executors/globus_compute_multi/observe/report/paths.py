@@ -11,7 +11,7 @@ from parsl.executors.globus_compute_multi.observe.report.accounting import (
 from parsl.executors.globus_compute_multi.observe.report.columns import Run
 from parsl.executors.globus_compute_multi.observe.report.placing import Placed
 
-#: Of a step: what came before its task was submitted, in the program or in the DataFlowKernel (an earlier try, if Parsl retried it).
+#: Of a step: what came before its task was submitted, in the program or in the DataFlowKernel.
 BEFORE = "before its submission"
 
 #: What the steps' seconds are divided into, in order.
@@ -20,7 +20,7 @@ PARTS = (BEFORE, *PHASES)
 
 @dataclass
 class Step:
-    """A task of the critical path: its node, its row in :class:`Tasks`, when the step began, and its seconds by :data:`PARTS`."""
+    """A task of the critical path, or a try of it: its node, row in :class:`Tasks`, when the step began, and its seconds by :data:`PARTS`."""
 
     node: int
     row: int
@@ -31,7 +31,7 @@ class Step:
 def critical_path(run: Run, placed: Placed) -> List[Step]:
     """From the task that ended last back to its parent that ended last, and so on; each step begins when the one before ends.
 
-    Empty if the log tells nothing of the task graph. The first step begins with the run, and the steps together last until the last task's end.
+    Empty if the log tells nothing of the task graph. A task that Parsl retried has a step for each try. The first step begins with the run, and the steps together last until the last task's end.
     """
     graph, tasks = run.graph, run.tasks
     if not graph.row:
@@ -44,7 +44,7 @@ def critical_path(run: Run, placed: Placed) -> List[Step]:
     steps = []
     now = run.window[0]
     for node in reversed(list(chain)):
-        row = graph.row[node]
-        steps.append(Step(node, row, now, [max(0.0, tasks.submitted[row] - now), *phases(run, placed, row)]))
-        now = tasks.ended[row]
+        for row in (*graph.earlier.get(node, ()), graph.row[node]):
+            steps.append(Step(node, row, now, [max(0.0, tasks.submitted[row] - now), *phases(run, placed, row)]))
+            now = tasks.ended[row]
     return steps

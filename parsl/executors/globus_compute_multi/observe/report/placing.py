@@ -21,7 +21,8 @@ class Placed:
     Parameters
     ----------
     begin, end : array of float
-        When it ran, or, if no result told that, when it was bound to a thread; unknown if it never was.
+        When it ran, or, if no result told that, when it was bound to a thread; unknown if it never was. Of one that could not be unpacked
+        both are the time of its result: no function ran.
     lane : array of int
         Its row among ``lanes``; -1 if it never had a thread.
     lanes : list of (int, int, int)
@@ -41,7 +42,7 @@ def place(run: Run) -> Placed:
     """Place the attempts of a run on the client's time line, and on threads: the log does not number those, the first free one is taken."""
     attempts = run.attempts
     clocks = clock_shifts(attempts)
-    never_ran = {number for number, name in enumerate(run.outcomes.names) if name == "rejected"}
+    rejected, not_unpacked = (run.outcomes.names.index(name) if name in run.outcomes.names else -1 for name in ("rejected", "not_unpacked"))
     begin, end = array("d"), array("d")
     for i in range(len(attempts)):
         a, b = attempts.bound[i], attempts.received[i]
@@ -49,8 +50,10 @@ def place(run: Run) -> Placed:
             shift = clocks.get((attempts.endpoint[i], attempts.host[i]), 0.0)
             b = min(attempts.received[i], max(attempts.finished[i] + shift, attempts.dispatched[i]))
             a = max(attempts.dispatched[i], min(attempts.started[i] + shift, b))
-        elif a != a or attempts.outcome[i] in never_ran:
+        elif a != a or attempts.outcome[i] == rejected:
             a = b = UNKNOWN
+        elif attempts.outcome[i] == not_unpacked:
+            a = b
         begin.append(a)
         end.append(b)
     lane, lanes = assign_lanes(run, begin, end)
@@ -72,7 +75,11 @@ def clock_shifts(attempts: Attempts) -> Dict[Tuple[int, int], float]:
 
 
 def assign_lanes(run: Run, begin: "array[float]", end: "array[float]") -> Tuple["array[int]", List[Tuple[int, int, int]]]:
-    """Give each attempt a thread, so that no two that ran at once have the same."""
+    """Give each attempt a thread, so that no two that ran at once have the same.
+
+    Of an attempt whose result did not come only its end as the scheduler saw it is known. If it is in the way, that was too late, and ``end``
+    is mended.
+    """
     attempts = run.attempts
     groups: Dict[Tuple[int, int], List[int]] = {(e, c): [] for e, endpoint in enumerate(run.pool) for c in range(len(endpoint.classes))}
     for i in range(len(attempts)):
@@ -82,19 +89,26 @@ def assign_lanes(run: Run, begin: "array[float]", end: "array[float]") -> Tuple[
     lanes: List[Tuple[int, int, int]] = []
     for (endpoint, thread_class), rows in groups.items():
         rows.sort(key=lambda i: (begin[i], end[i]))
-        busy: List[Tuple[float, int]] = []
+        busy: List[Tuple[float, int, int]] = []
         free: List[int] = []
         used = 0
+        count = run.pool[endpoint].classes[thread_class][1]
         for i in rows:
             while busy and busy[0][0] <= begin[i]:
                 heapq.heappush(free, heapq.heappop(busy)[1])
-            if free:
+            late = None
+            if not free and used >= count:
+                late = next((held for held in busy if attempts.finished[held[2]] != attempts.finished[held[2]]), None)
+            if late is not None:
+                busy.remove(late)
+                heapq.heapify(busy)
+                number, end[late[2]] = late[1], begin[i]
+            elif free:
                 number = heapq.heappop(free)
             else:
                 number, used = used, used + 1
-            heapq.heappush(busy, (end[i], number))
+            heapq.heappush(busy, (end[i], number, i))
             lane[i] = len(lanes) + number
-        count = run.pool[endpoint].classes[thread_class][1]
         lanes.extend((endpoint, thread_class, number) for number in range(max(used, count)))
     return lane, lanes
 

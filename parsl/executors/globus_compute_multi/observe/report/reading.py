@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 import json
-from typing import Any, Dict, Iterable, List, Optional, Tuple
+from typing import Any, Callable, Dict, Iterable, List, Optional
 
 from parsl.executors.globus_compute_multi.observe.logfile import InconsistentLog
 from parsl.executors.globus_compute_multi.observe.report.columns import (
@@ -71,7 +71,8 @@ def read_run(lines: Iterable[Dict[str, Any]]) -> Run:
         try:
             reader.take(line)
         except (KeyError, TypeError, ValueError, AttributeError, IndexError) as e:
-            raise InconsistentLog(f"{type(e).__name__}: {e}, in the line {json.dumps(line)}") from e
+            if not reader.run.lost_lines:
+                raise InconsistentLog(f"{type(e).__name__}: {e}, in the line {json.dumps(line)}") from e
     return reader.end()
 
 
@@ -90,6 +91,12 @@ class _Reader:
             endpoint.capacity.append((self.run.began, endpoint.threads, True))
         self._tasks: Dict[int, _Task] = {}
         self._attempts: Dict[str, _Attempt] = {}
+        attempts, tasks = self.run.attempts, self.run.tasks
+        self._attempt_columns: List[Callable[[Any], None]] = [column.append for column in (
+            attempts.task, attempts.endpoint, attempts.thread_class, attempts.cores, attempts.app, attempts.host, attempts.outcome,
+            attempts.dispatched, attempts.bound, attempts.received, attempts.started, attempts.finished)]
+        self._task_columns: List[Callable[[Any], None]] = [column.append for column in (
+            tasks.task, tasks.app, tasks.attempt, tasks.submitted, tasks.dispatched, tasks.ended, tasks.done)]
         self._failed_nodes: Dict[int, Failure] = {}
         self._kinds = {"task": self._task, "attempt": self._attempt, "endpoint": self._endpoint, "dispatch": self._dispatch,
                        "log": self._log, "run": self._progress}
@@ -131,6 +138,7 @@ class _Reader:
         run, node = self.run, line.get("node")
         run.first_submitted = time if run.first_submitted is None else run.first_submitted
         run.last_submitted = time
+        run.retries += bool(line.get("try"))
         task = _Task(number, run.apps.number(str(line.get("app", "unknown"))), time, node)
         if line.get("parents") and not line.get("try") and run.counts[_UNSUBMITTED]:
             run.counts[_UNSUBMITTED] -= 1  # which the next line about that will say too
@@ -157,12 +165,12 @@ class _Reader:
     def _end_task(self, time: float, task: _Task, state: str, line: Dict[str, Any]) -> None:
         run, tasks = self.run, self.run.tasks
         row = task.rows.get(line.get("attempt", ""), -1)
-        values: Tuple[Tuple[Any, Any], ...] = (
-            (tasks.task, task.number), (tasks.app, task.app), (tasks.attempt, row), (tasks.submitted, task.submitted),
-            (tasks.dispatched, task.dispatched), (tasks.ended, time), (tasks.done, state == "done"))
-        for column, value in values:
-            column.append(value)
+        for append, value in zip(self._task_columns, (
+                task.number, task.app, row, task.submitted, task.dispatched, time, state == "done")):
+            append(value)
         if task.node is not None:
+            if task.node in run.graph.row:
+                run.graph.earlier.setdefault(task.node, []).append(run.graph.row[task.node])
             run.graph.row[task.node] = len(tasks) - 1
         run.last_ended = time
         self._place(time, task, state)
@@ -186,7 +194,7 @@ class _Reader:
             counts[task.state] -= 1
         task.state = state
         counts[state] += 1
-        self.run.states.note(time, [counts[name] for name in STATES])
+        self.run.states.note(time, list(counts.values()))
         if (counts[_PENDING] > 0) != pressed:
             self._press(time, not pressed)
 
@@ -243,14 +251,11 @@ class _Reader:
         started, finished = line.get("started"), line.get("finished")
         known = started is not None and finished is not None and finished >= started
         classes = run.pool[attempt.endpoint].classes
-        values: Tuple[Tuple[Any, Any], ...] = (
-            (columns.task, attempt.task.number), (columns.endpoint, attempt.endpoint), (columns.thread_class, attempt.thread_class),
-            (columns.cores, classes[attempt.thread_class][0]), (columns.app, attempt.task.app),
-            (columns.host, run.hosts.number(str(line.get("host", "")))), (columns.outcome, run.outcomes.number(str(outcome))),
-            (columns.dispatched, attempt.dispatched), (columns.bound, attempt.bound), (columns.received, max(time, attempt.dispatched)),
-            (columns.started, started if known else UNKNOWN), (columns.finished, finished if known else UNKNOWN))
-        for column, value in values:
-            column.append(value)
+        for append, value in zip(self._attempt_columns, (
+                attempt.task.number, attempt.endpoint, attempt.thread_class, classes[attempt.thread_class][0], attempt.task.app,
+                run.hosts.number(str(line.get("host", ""))), run.outcomes.number(str(outcome)), attempt.dispatched, attempt.bound,
+                max(time, attempt.dispatched), started if known else UNKNOWN, finished if known else UNKNOWN)):
+            append(value)
         return len(columns) - 1
 
     def _replace(self, time: float, task: _Task) -> None:
@@ -303,6 +308,8 @@ class _Reader:
             detail = str(line.get("child", ""))
         elif state not in ("warm", "cold"):
             return  # what the service answers to each question about a status is no event
+        if endpoint.probing != bool(endpoint.probes and endpoint.probes[-1][1]):
+            endpoint.probes.append((time, endpoint.probing))
         now = time, endpoint.threads, endpoint.online and not endpoint.paused
         if now[1:] != endpoint.capacity[-1][1:]:
             endpoint.outages += not now[2] and endpoint.capacity[-1][2]
@@ -316,9 +323,10 @@ class _Reader:
 
     def _log(self, time: float, line: Dict[str, Any]) -> None:
         self.run.ended = line.get("state") == "ended"
+        self.run.lost_lines += line["lines"] if line.get("state") == "lost" else 0
 
     def _progress(self, time: float, line: Dict[str, Any]) -> None:
         self.run.seconds_left = line.get("seconds_left")
         if "unsubmitted" in line:
             self.run.counts[_UNSUBMITTED] = int(line["unsubmitted"])
-            self.run.states.note(time, [self.run.counts[name] for name in STATES])
+            self.run.states.note(time, list(self.run.counts.values()))

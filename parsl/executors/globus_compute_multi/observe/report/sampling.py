@@ -27,25 +27,35 @@ class Sampled:
         self._begin = 0.0
         self._times = array("d")
         self._counts = [array("d") for _ in range(width)]
+        self._last: Tuple[int, float, Sequence[float]] = (-1, 0.0, ())  # interval, time and counts of the latest, which is not in columns yet
 
     def note(self, time: float, counts: Sequence[float]) -> None:
         """Take in the counts as they are from ``time`` on; times that run backwards count as the latest."""
-        if not self._times:
-            self._begin = time
-        elif time < self._times[-1] or int((time - self._begin) / self._seconds) == int((self._times[-1] - self._begin) / self._seconds):
-            self._times[-1] = max(time, self._times[-1])
-            for column, count in zip(self._counts, counts):
-                column[-1] = count
-            return
-        self._times.append(time)
-        for column, count in zip(self._counts, counts):
-            column.append(count)
-        while len(self._times) > self._most:
-            self._thin()
+        interval, latest, _ = self._last
+        if interval < 0:
+            self._begin = latest = time
+        if time < latest:
+            time = latest
+        now = int((time - self._begin) / self._seconds)
+        if 0 <= interval < now:
+            self._keep()
+            now = int((time - self._begin) / self._seconds)
+        self._last = now, time, counts
 
     def columns(self) -> Tuple[List[float], List[List[float]]]:
         """Times, and for each count its values from then on."""
-        return list(self._times), [list(column) for column in self._counts]
+        interval, time, counts = self._last
+        if interval < 0:
+            return [], [[] for _ in self._counts]
+        return [*self._times, time], [[*column, count] for column, count in zip(self._counts, counts)]
+
+    def _keep(self) -> None:
+        _, time, counts = self._last
+        self._times.append(time)
+        for column, count in zip(self._counts, counts):
+            column.append(count)
+        while len(self._times) >= self._most:
+            self._thin()
 
     def _thin(self) -> None:
         """Double the interval, until that many samples are left as are wanted."""

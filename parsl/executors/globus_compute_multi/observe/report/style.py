@@ -14,11 +14,12 @@ _APPS = ("#5B8FD0", "#C9822B", "#4FA06A", "#B5699F", "#8F8A2E", "#8576C8", "#3C9
 OTHER_APPS = "#8A8A8A"
 
 FAILED = "#C00020"
+PROBED = "#B8730A"
 INK = "#1D2733"
 GRID = "#E3E7EC"
 
 #: Of thread-time (:data:`accounting.USES`), of task-time (:data:`paths.PARTS`) and of task states (:data:`columns.STATES`).
-USE_COLOURS = ("#2E7D4F", FAILED, "#6A51A3", "#B8730A", "#0B7FA8", "#7C8794", "#A9B1BB", "#3B3B3B")
+USE_COLOURS = ("#2E7D4F", FAILED, "#6A51A3", "#B8730A", "#0B7FA8", "#7C8794", "#A9B1BB", "#8A4B08", "#3B3B3B")
 PART_COLOURS = ("#A9B1BB", "#7C8794", FAILED, "#B8730A", "#2E7D4F", "#7B6FC0")
 STATE_COLOURS = ("#C9CFD6", "#7C8794", "#B8730A", "#0B7FA8", "#2E7D4F", FAILED)
 

@@ -13,6 +13,7 @@ from parsl.executors.globus_compute_multi.observe.report.placing import (
 from parsl.executors.globus_compute_multi.observe.report.style import (
     FAILED,
     OTHER_APPS,
+    PROBED,
     Clock,
     Figure,
     darker,
@@ -75,10 +76,7 @@ def gantt(run: Run, placed: Placed, clock: Clock, colours: Dict[int, str]) -> Tu
                                 "line": {"width": 0.5, "color": "#FFFFFF"}}})
         said += f" Of {len(failing):,} attempts that failed or were lost, one in {step} is marked." if step > 1 else ""
     ticks, rows = _lane_ticks(run, placed)
-    shapes = _outages(run, clock, rows)
-    if shapes:
-        data.append({"type": "scatter", "mode": "markers", "name": "endpoint not available", "x": [None], "y": [None],
-                     "marker": {"symbol": "square", "size": 11, "color": translucent(FAILED, 0.25)}})
+    shapes = _shade(run, clock, rows, data)
     shapes += [{"type": "rect", "xref": "paper", "x0": 0, "x1": 1, "y0": low, "y1": high, "line": {"width": 0}, "layer": "below",
                 "fillcolor": translucent(endpoint_colour(e), 0.07)} for e, (low, high) in rows.items()]
     each = 24 if len(placed.lanes) <= 24 else 15 if len(placed.lanes) <= 60 else 7
@@ -123,17 +121,14 @@ def _coloured(endpoint: int, text: str) -> str:
     return f'<span style="color:{endpoint_colour(endpoint)}"><b>{text}</b></span>'
 
 
-def _outages(run: Run, clock: Clock, rows: Dict[int, Tuple[float, float]]) -> List[Dict[str, Any]]:
-    """Rectangles for the times when endpoints were not available."""
+def _shade(run: Run, clock: Clock, rows: Dict[int, Tuple[float, float]], data: List[Dict[str, Any]]) -> List[Dict[str, Any]]:
+    """Rectangles for the times when endpoints were not available, or probed; adds what the legend says of them to ``data``."""
     shapes: List[Dict[str, Any]] = []
-    for number, (low, high) in rows.items():
-        capacity = run.pool[number].capacity
-        for i, (time, _, available) in enumerate(capacity):
-            until = capacity[i + 1][0] if i + 1 < len(capacity) else clock.end
-            if not available and until > clock.begin and time < clock.end and len(shapes) < _MOST_OUTAGES:
-                shapes.append({"type": "rect", "x0": clock.inside(time), "x1": clock.inside(until), "y0": low, "y1": high, "layer": "below",
-                               "line": {"width": 0}, "fillcolor": translucent(FAILED, 0.18)})
-    return shapes
+    for name, colour in (("endpoint not available", translucent(FAILED, 0.25)), ("probed after failures", translucent(PROBED, 0.25))):
+        before = len(shapes)
+        for number, (low, high) in rows.items():
+            pooled = run.pool[number]
+            changes = pooled.probes if before or colour != translucent(FAILED, 0.25) else []
 
 
 def _map(run: Run, placed: Placed, clock: Clock) -> Tuple[Figure, str]:
