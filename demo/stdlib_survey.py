@@ -27,8 +27,8 @@ from parsl.config import Config
 from parsl.executors.globus_compute_multi import Endpoint, GlobusComputeMultiExecutor
 from parsl.executors.globus_compute_multi.errors import GlobusComputeMultiError
 from parsl.executors.globus_compute_multi.observe.logfile import read_log
-from parsl.executors.globus_compute_multi.observe.report import write_report
 from parsl.executors.globus_compute_multi.observe.replay import replay
+from parsl.executors.globus_compute_multi.observe.report import write_report
 from survey_display import (
     Workflow,
     endpoint_table,
