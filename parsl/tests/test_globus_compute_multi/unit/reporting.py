@@ -1,8 +1,13 @@
-"""Logs of runs that never were, for tests of the report."""
+"""Logs of runs that never were, and the pages made of them, for tests of the report."""
 from __future__ import annotations
 
 import heapq
+import json
 import random
+import re
+
+from parsl.executors.globus_compute_multi.observe.report.page import make_page
+from parsl.executors.globus_compute_multi.observe.report.reading import read_run
 
 HEADER = {"kind": "log", "log": "globus_compute_multi", "schema": 2, "part": 1, "run_id": "generated", "label": "multi", "parsl": "2026.10.26",
           "policy": "EarliestFinish()"}
@@ -87,3 +92,35 @@ def generated(tasks, threads, seed=0, begin=1.8e9, seconds=1.0, failing=0.02, sk
                 yield submit(child)
     if ended:
         yield {"t": now + 0.1, "kind": "log", "state": "ended"}
+
+
+def lines_of(*fields, threads=None, **each):
+    """A log of a pool with these threads, a line each second."""
+    return [header(threads or {"a": 1}, 0.0, **each), *({"t": float(i), **f} for i, f in enumerate(fields, 1))]
+
+
+def pending(task, **more):
+    return {"kind": "task", "task": task, "state": "pending", "app": "work", "cores": 1, "priority": 0.0, "bytes": 1, **more}
+
+
+def running(task, endpoint="a", attempt=1, state="running", **more):
+    return {"kind": "attempt", "attempt": f"{task}.{attempt}", "state": state, "task": task, "endpoint": endpoint, "thread_class": 0,
+            "dispatch": 1, **more}
+
+
+def finished(task, outcome="ok", attempt=1, **more):
+    return {"kind": "attempt", "attempt": f"{task}.{attempt}", "state": "finished", "outcome": outcome, **more}
+
+
+def ended(task, state="done", **more):
+    return {"kind": "task", "task": task, "state": state, "attempt": f"{task}.1", **more}
+
+
+def page_of(lines):
+    return make_page(read_run(lines), "run.jsonl", "/* plotly.js */")
+
+
+def figures_of(page):
+    found = re.findall('<script type="application/json" id="(figure[0-9]+)-data">(.*?)</script>', page, re.DOTALL)
+    assert [name for name, _ in found] == re.findall("<div class=figure id=(figure[0-9]+) ", page)
+    return {name: json.loads(text) for name, text in found}

@@ -16,7 +16,7 @@ section { background: #FFF; border: 1px solid var(--line); border-radius: 8px; p
 .open { background: #FFF4D6; border: 1px solid #B8730A; border-radius: 8px; padding: 10px 16px; margin: 12px 0; }
 .tiles { display: grid; grid-template-columns: repeat(auto-fit, minmax(140px, 1fr)); gap: 12px; }
 .tile { background: #FFF; border: 1px solid var(--line); border-radius: 8px; padding: 10px 14px; }
-.tile b { display: block; font-size: 22px; line-height: 1.3; font-variant-numeric: tabular-nums; }
+.tile b { display: block; font-size: 20px; line-height: 1.3; font-variant-numeric: tabular-nums; white-space: nowrap; }
 .tile.bad b { color: var(--bad); }
 .tile span { color: var(--soft); font-size: 14px; }
 ul.found { margin: 6px 0 0; padding-left: 20px; }
@@ -24,7 +24,8 @@ ul.found li { margin: 4px 0; overflow-wrap: anywhere; }
 .figure { width: 100%; min-width: 0; overflow: hidden; }
 .pair { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 560px), 1fr)); gap: 0 16px; }
 .pair > section { min-width: 0; }
-.scroll { overflow: auto; max-height: 480px; margin: 6px 0; }
+.scroll, .wide { overflow: auto; margin: 6px 0; }
+.scroll { max-height: 480px; }
 table { border-collapse: collapse; width: 100%; font-size: 14px; font-variant-numeric: tabular-nums; }
 th, td { text-align: left; padding: 5px 10px 5px 0; border-bottom: 1px solid var(--line); vertical-align: top; }
 th { position: sticky; top: 0; background: #FFF; color: var(--soft); font-weight: 600; vertical-align: bottom; }
@@ -34,6 +35,22 @@ td { overflow-wrap: break-word; max-width: 420px; }
 details > summary { cursor: pointer; color: #0B5394; margin: 6px 0; }
 footer { color: var(--soft); font-size: 14px; padding-bottom: 28px; }
 td:last-child { min-width: 180px; }
+table.narrow { width: auto; min-width: min(100%, 560px); }
+@media screen and (max-width: 960px) {
+  table.blocks, table.blocks tbody { display: block; }
+  table.blocks thead { display: none; }
+  table.blocks tr { display: grid; grid-template-columns: repeat(auto-fill, minmax(128px, 1fr)); gap: 4px 12px; padding: 8px 0;
+    border-bottom: 1px solid var(--line); }
+  table.blocks td, table.blocks td.n { border: 0; padding: 0; text-align: left; min-width: 0; }
+  table.blocks td:last-child { grid-column-end: span 2; }
+  table.blocks td.whole { grid-column: 1 / -1; }
+  table.blocks td::before { content: attr(data-is); display: block; color: var(--soft); font-size: 12px; line-height: 1.3; }
+}
+@page { size: 400mm 566mm; margin: 8mm; } /* as wide as a window in which the figures were drawn */
+@media print {
+  section { break-inside: avoid; }
+  .scroll { max-height: none; }
+}
 @media (max-width: 720px) {
   main, header, footer { padding: 0 12px; }
   header { padding-top: 16px; }
@@ -63,7 +80,7 @@ SCRIPT = """
   function next() {
     const place = Array.from(left).find(place => near.has(place));
     drawing = place !== undefined;
-    if (drawing) draw(place).then(() => setTimeout(next, 0));
+    if (drawing) draw(place).finally(() => setTimeout(next, 0));
   }
   function drawNear() {
     if (!drawing) next();

@@ -12,6 +12,7 @@ from parsl.executors.globus_compute_multi.observe.report.style import (
     PART_COLOURS,
     Clock,
     Figure,
+    clip,
     endpoint_colour,
     figure,
     label,
@@ -21,6 +22,9 @@ from parsl.executors.globus_compute_multi.observe.report.style import (
 
 #: Most steps of the critical path that are drawn: the longest ones.
 MOST_STEPS = 30
+
+#: Most endpoints that the graph's legend names.
+_MOST_NAMED = 10
 
 Edge = Tuple[Any, Any]
 
@@ -44,14 +48,16 @@ def path(run: Run, steps: Sequence[Step], clock: Clock) -> Figure:
                 "x": [short(step.seconds[part] / clock.seconds) for _, step in some],
                 "text": [f"{PARTS[part]}: {span(step.seconds[part])}" for _, step in some], "textposition": "none",
                 "hovertemplate": "%{text}<extra></extra>", "marker": {"color": colour}})
-    names = [f"{number}. {label(app_of(run, step), 20)} {span(sum(step.seconds))}" for number, step in drawn]
+    names = [f"{number}. {label(step_name(run, steps, number))} {span(sum(step.seconds))}" for number, step in drawn]
     return figure(data, 130 + 26 * max(len(drawn), 2), barmode="overlay", bargap=0, xaxis=clock.axis(), yaxis={
         "tickvals": list(range(len(drawn))), "ticktext": names, "range": [len(drawn) - 0.5, -0.5], "automargin": True, "showgrid": False})
 
 
-def app_of(run: Run, step: Step) -> str:
-    """The app of a step's task."""
-    return run.apps.names[run.tasks.app[step.row]]
+def step_name(run: Run, steps: Sequence[Step], number: int) -> str:
+    """The app of a step's task; steps are numbered from 1."""
+    step = steps[number - 1]
+    again = number > 1 and steps[number - 2].node == step.node
+    return clip(run.apps.names[run.tasks.app[step.row]], 20) + (", retried" if again else "")
 
 
 def task_graph(run: Run, steps: Sequence[Step], palette: Dict[int, str]) -> Tuple[Figure, bool]:
@@ -70,7 +76,11 @@ def task_graph(run: Run, steps: Sequence[Step], palette: Dict[int, str]) -> Tupl
             bad = row >= 0 and not run.tasks.done[row]
             colours[node] = FAILED if bad else OTHER_APPS if endpoint is None else endpoint_colour(endpoint)
             texts[node] = f"{label(run.apps.names[app])}, task {run.tasks.task[row] if row >= 0 else '?'}: {'failed, ' if bad else ''}{where}"
-        return _draw(layers, graph.edges, chain, texts, colours, dict.fromkeys(layers, 9.0), critical), True
+        drawn = _draw(layers, graph.edges, chain, texts, colours, dict.fromkeys(layers, 9.0), critical)
+        used = [(label(endpoint.name), endpoint_colour(number)) for number, endpoint in enumerate(run.pool) if endpoint.completed]
+        drawn["data"] += [{"type": "scatter", "mode": "markers", "name": name, "x": [None], "y": [None], "marker": {"size": 9, "color": colour}}
+                          for name, colour in [*used[:_MOST_NAMED], *([("failed", FAILED)] if FAILED in colours.values() else [])]]
+        return drawn, True
     group = {node: (graph.depth[node], app) for node, app in graph.apps.items()}
     sizes = Counter(group.values())
     shown = {key for key, _ in sizes.most_common(MOST_NODES)}

@@ -58,9 +58,9 @@ class View:
 
     @property
     def ran(self) -> Optional[float]:
-        """Share of all threads' time in which functions ran."""
+        """Share of all threads' time in which functions ran that succeeded."""
         there = sum(usage.total for usage in self.usages)
-        return sum(usage.uses[USES[0]] + usage.uses[USES[1]] for usage in self.usages) / there if there else None
+        return sum(usage.uses[USES[0]] for usage in self.usages) / there if there else None
 
     @property
     def app_colours(self) -> Dict[int, str]:
@@ -165,7 +165,7 @@ def _tiles(view: View) -> str:
     failed = sum(endpoint.failed for endpoint in run.pool)
     tiles = [(f"{counts['done']:,} of {total:,}", "tasks done", False), (f"{counts['failed']:,}", "tasks failed", counts["failed"] > 0),
              (span(seconds), "wall time", False), (f"{counts['done'] / max(seconds, 1e-9):,.3g} / s", "tasks done", False),
-             ("?" if view.ran is None else percent(view.ran), "of thread time used", False),
+             ("?" if view.ran is None else percent(view.ran), "of thread time well used", False),
              (f"{failed:,}", "attempts failed or lost", failed > 0), (f"{run.failovers:,}", "failovers", run.failovers > 0)]
     cells = "".join(f"<div class='tile{' bad' if bad else ''}'><b>{value}</b><span>{what}</span></div>" for value, what, bad in tiles)
     return f"<div class=tiles>{cells}</div>"
@@ -179,8 +179,9 @@ def _losses(page: Page, view: View) -> None:
 
 
 def _endpoints(page: Page, view: View) -> None:
-    cost = "Cost is the core-seconds that functions used, at the cost_per_core_hour of the endpoint; idle threads cost nothing here."
-    page.add("What each endpoint did", cost if any(endpoint.cost for endpoint in view.run.pool) else "",
+    cost = ("" if not any(endpoint.cost for endpoint in view.run.pool) else
+            " Cost is these at the cost_per_core_hour of the endpoint; idle threads, and functions that were lost, cost nothing here.")
+    page.add("What each endpoint did", f"Core-seconds are those of functions whose result, or exception, came back.{cost}",
              more=tables.endpoints(view.run, view.usages, view.times))
 
 
@@ -193,10 +194,12 @@ def _timelines(page: Page, view: View) -> None:
                      series.utilisation(run, view.usages, clock)),
         page.section("Tasks by state over time", "A task is given to a thread, or queued ahead of that, when it is dispatched to an endpoint.",
                      series.states(run, clock)))
+    happened, more = timelines.events(run, clock)
     page.pair(
         page.section("Tasks done over time, by endpoint", "How many tasks each endpoint had done so far.", series.completed(run, clock)),
-        page.section("What happened to the endpoints", "When an endpoint was not available is shaded; crosses are attempts that failed there.",
-                     timelines.events(run, clock), f"<details><summary>The same as a table</summary>{tables.events(run, clock)}</details>"))
+        page.section("What happened to the endpoints",
+                     f"When an endpoint was not available, or probed, is shaded; crosses are attempts that failed there.{more}",
+                     happened, f"<details><summary>All events as a table</summary>{tables.events(run, clock)}</details>"))
     page.add("What failed, and what came of it", "", more=tables.failures(run, clock))
 
 
@@ -224,7 +227,7 @@ def _graph(page: Page, view: View) -> None:
     some = f" The {graphs.MOST_STEPS} longest of {len(steps):,} steps are shown." if len(steps) > graphs.MOST_STEPS else ""
     page.add("Critical path: the chain of tasks that the end of the run waited for",
              "From the task that ended last back to that of its parents which ended last, and so on; a step begins when the one before has "
-             f"ended.{some}", graphs.path(run, steps, view.clock),
+             f"ended. A task that Parsl retried has a step for each try.{some}", graphs.path(run, steps, view.clock),
              f"<details><summary>The same as a table</summary>{tables.path(run, steps)}</details>")
     figure, each = graphs.task_graph(run, steps, view.app_colours)
     circles = "A circle is a task, in the colour of the endpoint that did it; red ones failed." if each else (

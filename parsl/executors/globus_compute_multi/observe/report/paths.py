@@ -31,7 +31,8 @@ class Step:
 def critical_path(run: Run, placed: Placed) -> List[Step]:
     """From the task that ended last back to its parent that ended last, and so on; each step begins when the one before ends.
 
-    Empty if the log tells nothing of the task graph. A task that Parsl retried has a step for each try. The first step begins with the run, and the steps together last until the last task's end.
+    Empty if the log tells nothing of the task graph. A task that Parsl retried has a step for each try. The first step begins
+    with the run, and the steps together last until the last task's end.
     """
     graph, tasks = run.graph, run.tasks
     if not graph.row:

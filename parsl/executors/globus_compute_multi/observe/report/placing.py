@@ -98,6 +98,9 @@ def assign_lanes(run: Run, begin: "array[float]", end: "array[float]") -> Tuple[
                 heapq.heappush(free, heapq.heappop(busy)[1])
             late = None
             if not free and used >= count:
+                if begin[i] == end[i]:
+                    lane[i] = len(lanes) + busy[0][1]  # nothing ran: it is but a mark
+                    continue
                 late = next((held for held in busy if attempts.finished[held[2]] != attempts.finished[held[2]]), None)
             if late is not None:
                 busy.remove(late)

@@ -85,7 +85,10 @@ def times_over_time(run: Run, timings: List[Timing], clock: Clock) -> Figure:
         for number in ([-1] if crowd else range(len(run.pool))):
             cells = {i: quantiles(v, (0.5,))[0] for i, v in sorted(grouped((i, s) for i, e, s in rows if number in (-1, e)).items())}
             if cells:
-                data.append({**on, "x": [middle[i] for i in cells], "y": [short(v) for v in cells.values()], "mode": "lines+markers",
+                # a line over intervals in which nothing began would look like data
+                gaps = {i + 1: None for i in cells if not cells.keys() & {i + 1, i + 2} and i + 1 < intervals}
+                points = sorted([*gaps.items(), *((i, short(v)) for i, v in cells.items())], key=lambda point: point[0])
+                data.append({**on, "x": [middle[i] for i, _ in points], "y": [v for _, v in points], "mode": "lines+markers",
                              "name": "median" if number < 0 else f"median, {label(run.pool[number].name)}", "hovertemplate": "%{y:.3~g} s",
                              "marker": {"size": 4}, "line": {"width": 2, "color": INK if number < 0 else endpoint_colour(number)}})
     return figure(data, 480, xaxis=clock.axis(anchor="y2"), yaxis=axis("run time (s)", domain=[0.54, 1], rangemode="tozero"),

@@ -5,12 +5,16 @@ from html import escape
 from typing import Iterable, List, Sequence
 
 from parsl.executors.globus_compute_multi.observe.report.accounting import (
+    USES,
     Usage,
     grouped,
     quantiles,
 )
 from parsl.executors.globus_compute_multi.observe.report.columns import Pooled, Run
-from parsl.executors.globus_compute_multi.observe.report.graphs import app_of, longest
+from parsl.executors.globus_compute_multi.observe.report.graphs import (
+    longest,
+    step_name,
+)
 from parsl.executors.globus_compute_multi.observe.report.paths import PARTS, Step
 from parsl.executors.globus_compute_multi.observe.report.series import Timing
 from parsl.executors.globus_compute_multi.observe.report.style import (
@@ -26,12 +30,20 @@ from parsl.executors.globus_compute_multi.observe.report.timelines import EVENT_
 _MOST_ROWS = 200
 
 
-def table(headings: Sequence[str], rows: Iterable[Sequence[str]], numbers: Sequence[int] = ()) -> str:
-    """A table of cells that are HTML; the columns ``numbers`` are aligned to the right."""
-    def cells(row: Sequence[str], tag: str) -> str:
-        return "".join(f'<{tag}{" class=n" if i in numbers else ""}>{cell}</{tag}>' for i, cell in enumerate(row))
-    body = "".join(f"<tr>{cells(row, 'td')}</tr>" for row in rows)
-    return f'<div class=scroll><table><thead><tr>{cells(headings, "th")}</tr></thead><tbody>{body}</tbody></table></div>'
+def table(headings: Sequence[str], rows: Iterable[Sequence[str]], numbers: Sequence[int] = (), whole: int = -1) -> str:
+    """A table of cells that are HTML; the columns ``numbers`` are aligned to the right.
+
+    If there are many columns, each row becomes a block where there is little room, in which the column ``whole`` has a line of its own.
+    """
+    def cell(i: int, tag: str, value: str) -> str:
+        kind = " class=n" if i in numbers else " class=whole" if i == whole else ""
+        return f'<{tag}{kind} data-is="{escape(headings[i])}">{value}</{tag}>'
+
+    head = "".join(cell(i, "th", heading) for i, heading in enumerate(headings))
+    bodies = [f"<tr>{''.join(cell(i, 'td', value) for i, value in enumerate(row))}</tr>" for row in rows]
+    kind = "blocks" if len(headings) > 5 else "narrow"
+    room = "scroll" if len(bodies) > 12 else "wide"
+    return f'<div class={room}><table class={kind}><thead><tr>{head}</tr></thead><tbody>{"".join(bodies)}</tbody></table></div>'
 
 
 def text(value: str, most: int = 80) -> str:
@@ -54,15 +66,16 @@ def endpoints(run: Run, usages: Sequence[Usage], timings: List[Timing]) -> str:
         usage = usages[number]
         share = percent(endpoint.completed / total) if total else ""
         row = [endpoint_name(run, number), _threads(endpoint), f"{endpoint.completed:,}", share, f"{endpoint.failed:,}",
-               span(endpoint.busy_seconds), percent(usage.utilisation) if usage.total else "",
+               span(endpoint.busy_seconds), *(percent(usage.uses[use] / usage.total) if usage.total else "" for use in USES[:2]),
                *(span(quantiles(times[number], (0.5,))[0]) if number in times else "" for times in (ran, queued)),
                f"{usage.core_seconds:,.1f}"]
         if priced:
             row.append("" if not endpoint.cost else f"{usage.core_seconds / 3600 * endpoint.cost:,.4g}")
         rows.append([*row, _state(endpoint), _versions(endpoint)])
-    headings = ["endpoint", "threads × cores", "tasks done", "share", "failed attempts", "functions ran", "of its threads' time",
-                "median run time", "median queue time", "core-seconds used", *(["cost"] if priced else []), "state", "versions there"]
-    return table(headings, rows, range(2, 10 + priced))
+    headings = ["endpoint", "threads × cores", "tasks done", "share", "failed attempts", "functions ran",
+                "succeeded, of thread time", "failed or lost, of thread time", "median run time", "median queue time", "core-seconds",
+                *(["cost"] if priced else []), "state", "versions there"]
+    return table(headings, rows, range(2, 11 + priced), len(headings) - 1)
 
 
 def _threads(endpoint: Pooled) -> str:
@@ -92,7 +105,7 @@ def failures(run: Run, clock: Clock) -> str:
                     [[f"{count:,}", text(app), where(endpoint), text(what)] for (endpoint, app, what), count in kinds], [0])
     rows = [[_when(f.time, clock), str(f.task), text(f.app, 40), where(f.endpoint or ""), text(f.outcome), text(f.message, 300), text(f.came)]
             for f in run.failures]
-    each = table(["when", "task", "app", "endpoint", "what", "message", "what came of it"], rows, [0, 1])
+    each = table(["when", "task", "app", "endpoint", "what", "message", "what came of it"], rows, [0, 1], 5)
     total = sum(run.failure_counts.values())
     some = "" if total <= len(run.failures) else f" The first {len(run.failures):,} of {total:,} are listed."
     return f"{counted}<h3>One by one</h3><p>Texts of exceptions that apps raised are not in the log.{some}</p>{each}"
@@ -115,7 +128,7 @@ def path(run: Run, steps: Sequence[Step]) -> str:
     rows = []
     for number, step in longest(steps):
         attempt = run.tasks.attempt[step.row]
-        rows.append([str(number), str(run.tasks.task[step.row]), text(app_of(run, step), 40),
+        rows.append([str(number), str(run.tasks.task[step.row]), text(step_name(run, steps, number)),
                      endpoint_name(run, run.attempts.endpoint[attempt]) if attempt >= 0 else "none", span(sum(step.seconds)),
                      percent(sum(step.seconds) / whole), *(span(s) if s > 0 else "" for s in step.seconds)])
     return table(["step", "task", "app", "endpoint", "seconds", "share of the path", *PARTS], rows, [0, 1, *range(4, 6 + len(PARTS))])

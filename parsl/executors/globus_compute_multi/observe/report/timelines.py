@@ -34,6 +34,8 @@ MOST_LANES = 200
 _MOST_MARKS = 1000
 _MOST_OUTAGES = 200
 
+_SHADES = (("endpoint not available", translucent(FAILED, 0.25)), ("probed after failures", translucent(PROBED, 0.25)))
+
 _COLUMNS = 300  # of the map that is drawn if there are many threads
 
 
@@ -76,12 +78,12 @@ def gantt(run: Run, placed: Placed, clock: Clock, colours: Dict[int, str]) -> Tu
                                 "line": {"width": 0.5, "color": "#FFFFFF"}}})
         said += f" Of {len(failing):,} attempts that failed or were lost, one in {step} is marked." if step > 1 else ""
     ticks, rows = _lane_ticks(run, placed)
-    shapes = _shade(run, clock, rows, data)
+    shapes, more = _shade(run, clock, rows, data)
     shapes += [{"type": "rect", "xref": "paper", "x0": 0, "x1": 1, "y0": low, "y1": high, "line": {"width": 0}, "layer": "below",
                 "fillcolor": translucent(endpoint_colour(e), 0.07)} for e, (low, high) in rows.items()]
     each = 24 if len(placed.lanes) <= 24 else 15 if len(placed.lanes) <= 60 else 7
     return figure(data, 110 + each * max(len(placed.lanes), 3), barmode="overlay", bargap=0, shapes=shapes, xaxis=clock.axis(), yaxis={
-        "range": [len(placed.lanes) - 0.5, -0.5], "showgrid": False, "zeroline": False, "automargin": True, **ticks}), said
+        "range": [len(placed.lanes) - 0.5, -0.5], "showgrid": False, "zeroline": False, "automargin": True, **ticks}), said + more
 
 
 def _density(bar: Bar) -> float:
@@ -121,14 +123,28 @@ def _coloured(endpoint: int, text: str) -> str:
     return f'<span style="color:{endpoint_colour(endpoint)}"><b>{text}</b></span>'
 
 
-def _shade(run: Run, clock: Clock, rows: Dict[int, Tuple[float, float]], data: List[Dict[str, Any]]) -> List[Dict[str, Any]]:
-    """Rectangles for the times when endpoints were not available, or probed; adds what the legend says of them to ``data``."""
+def _shade(run: Run, clock: Clock, rows: Dict[int, Tuple[float, float]], data: List[Dict[str, Any]]) -> Tuple[List[Dict[str, Any]], str]:
+    """Rectangles for the times when endpoints were not available, or probed, and what to say of them; adds their legend to ``data``."""
     shapes: List[Dict[str, Any]] = []
-    for name, colour in (("endpoint not available", translucent(FAILED, 0.25)), ("probed after failures", translucent(PROBED, 0.25))):
-        before = len(shapes)
+    said = ""
+    for probed, (name, colour) in enumerate(_SHADES):
+        found: List[Tuple[float, Dict[str, Any]]] = []
         for number, (low, high) in rows.items():
             pooled = run.pool[number]
-            changes = pooled.probes if before or colour != translucent(FAILED, 0.25) else []
+            changes = pooled.probes if probed else [(time, not available) for time, _, available in pooled.capacity]
+            for (time, on), (until, _) in zip(changes, [*changes[1:], (clock.end, False)]):
+                if on and until > clock.begin and time < clock.end:
+                    found.append((time - until, {
+                        "type": "rect", "x0": clock.inside(time), "x1": clock.inside(until), "y0": low, "y1": high, "layer": "below",
+                        "line": {"width": 0}, "fillcolor": colour}))
+        found.sort(key=lambda item: item[0])
+        shapes += [shape for _, shape in found[:_MOST_OUTAGES]]
+        if found:
+            data.append({"type": "scatter", "mode": "markers", "name": name, "x": [None], "y": [None],
+                         "marker": {"symbol": "square", "size": 11, "color": colour}})
+        if len(found) > _MOST_OUTAGES:
+            said += f' Of {len(found):,} times "{name}" the {_MOST_OUTAGES} longest are shaded.'
+    return shapes, said
 
 
 def _map(run: Run, placed: Placed, clock: Clock) -> Tuple[Figure, str]:
@@ -162,11 +178,13 @@ def _map(run: Run, placed: Placed, clock: Clock) -> Tuple[Figure, str]:
     }), said
 
 
-#: Colour and symbol of what happens to an endpoint, in the order of the legend.
-_SIGNS = {"offline": (FAILED, "triangle-down"), "child_offline": (FAILED, "triangle-down-open"), "paused": ("#B8730A", "square"),
-          "probing": ("#B8730A", "diamond-open"), "recovered": ("#2E7D4F", "diamond"), "resumed": ("#2E7D4F", "square-open"),
-          "online": ("#2E7D4F", "triangle-up"), "warm": ("#5B4BB5", "circle"), "cold": ("#5B4BB5", "circle-open"),
-          "child": ("#7C8794", "circle-open"), "threads": ("#7C8794", "cross"), "versions": ("#7C8794", "star-open")}
+#: Colour and symbol of what happens to an endpoint, in the order of the legend, and how far from the middle of the endpoint's row it is
+#: drawn: what happens at once is not drawn in one place.
+_SIGNS = {"offline": (FAILED, "triangle-down", -0.3), "child_offline": (FAILED, "triangle-down-open", -0.3),
+          "paused": (PROBED, "square", -0.1), "resumed": ("#2E7D4F", "square-open", -0.1),
+          "probing": (PROBED, "diamond-open", 0.1), "recovered": ("#2E7D4F", "diamond", 0.1),
+          "online": ("#2E7D4F", "triangle-up", -0.3), "warm": ("#5B4BB5", "circle", -0.1), "cold": ("#5B4BB5", "circle-open", -0.1),
+          "threads": ("#7C8794", "cross", -0.1)}
 
 #: What these words of the log mean.
 EVENT_WORDS = {"offline": "offline", "child_offline": "child process offline", "paused": "paused after failures",
@@ -175,25 +193,32 @@ EVENT_WORDS = {"offline": "offline", "child_offline": "child process offline", "
                "threads": "number of threads known", "versions": "versions known"}
 
 
-def events(run: Run, clock: Clock) -> Figure:
-    """What happened to endpoints, and where attempts failed."""
+def events(run: Run, clock: Clock) -> Tuple[Figure, str]:
+    """What happened to endpoints, and where attempts failed; returns the figure, and what to say of it."""
     data: List[Dict[str, Any]] = []
-    for state, (colour, symbol) in _SIGNS.items():
+    for state, (colour, symbol, place) in _SIGNS.items():
         some = [event for event in run.events if event.state == state]
         if some:
             data.append({"type": "scatter", "mode": "markers", "name": EVENT_WORDS[state], "x": [clock.inside(e.time) for e in some],
-                         "y": [e.endpoint for e in some], "text": [label(f"{EVENT_WORDS[state]} {e.detail}".strip(), 120) for e in some],
+                         "y": [e.endpoint + place for e in some], "cliponaxis": False,
+                         "text": [label(f"{EVENT_WORDS[state]} {e.detail}".strip(), 120) for e in some],
                          "hovertemplate": "%{text}<br>at %{x} " + clock.unit + "<extra></extra>",
-                         "marker": {"color": colour, "symbol": symbol, "size": 12, "line": {"width": 1.5, "color": colour}}})
+                         "marker": {"color": colour, "symbol": symbol, "size": 10, "line": {"width": 1.5, "color": colour}}})
     numbers = {endpoint.name: number for number, endpoint in enumerate(run.pool)}
     failed = [failure for failure in run.failures if failure.endpoint is not None]
     if failed:
         data.append({"type": "scatter", "mode": "markers", "name": "attempt failed", "x": [clock.inside(f.time) for f in failed],
-                     "y": [numbers[f.endpoint] + 0.25 for f in failed if f.endpoint is not None],
+                     "y": [numbers[f.endpoint] + 0.3 for f in failed if f.endpoint is not None], "cliponaxis": False,
                      "text": [f"task {f.task}: {label(f.app)}, {label(f.outcome, 60)}; {label(f.came, 60)}" for f in failed],
                      "hovertemplate": "%{text}<extra></extra>",
                      "marker": {"color": FAILED, "symbol": "x-thin", "size": 8, "line": {"width": 2, "color": FAILED}}})
     rows = {number: (number - 0.4, number + 0.4) for number in range(len(run.pool))}
-    return figure(data, 150 + 34 * max(len(run.pool), 2), shapes=_outages(run, clock, rows), xaxis=clock.axis(), yaxis={
+    shapes, said = _shade(run, clock, rows, data)
+    if run.event_count > len(run.events):
+        said += f" Of {run.event_count:,} events the first {len(run.events):,} are drawn."
+    failures = sum(endpoint.failed for endpoint in run.pool)
+    if failures > len(failed):
+        said += f" Of {failures:,} attempts that failed the first {len(failed):,} have their cross."
+    return figure(data, 150 + 60 * max(len(run.pool), 2), shapes=shapes, xaxis=clock.axis(), yaxis={
         "range": [len(run.pool) - 0.4, -0.6], "tickvals": list(rows), "gridcolor": "#EEF1F4", "automargin": True, "zeroline": False,
-        "ticktext": [_coloured(n, label(e.name, 18)) for n, e in enumerate(run.pool)]})
+        "ticktext": [_coloured(n, label(e.name, 18)) for n, e in enumerate(run.pool)]}), said

@@ -19,18 +19,22 @@ from parsl.executors.globus_compute_multi.observe.report.style import (
     span,
 )
 
+#: Most outages that are told one by one.
+_MOST_OUTAGES = 6
+
 #: An endpoint's clock that is off by more than so many seconds is told of.
 CLOCK_SECONDS = 1.0
 
 #: Why time goes to a use of threads, for those who wonder what to do.
 _REASONS = {
-    USES[1]: "attempts that failed or were lost had the threads",
+    USES[1]: "so long attempts that failed or were lost had a thread, until that was known",
     USES[2]: "tasks were dispatched, and the endpoint had not begun its first one yet",
     USES[3]: "tasks were dispatched, and their functions had not begun, or their results had not come back yet: network and service",
     USES[4]: "tasks were pending, but none was given to the idle threads: the request budget, the choice of endpoint, or cores that do not fit",
     USES[5]: "no task was ready: all that were not given out waited for other tasks, or for the program to submit them",
     USES[6]: "the last tasks had been given out: the others were ready sooner than the last",
-    USES[7]: "the endpoint was offline, or paused after failures",
+    USES[7]: "the endpoint had failed, and was given a task now and then to see whether it works again",
+    USES[8]: "the endpoint was offline, or paused after failures",
 }
 
 
@@ -59,7 +63,8 @@ def headline(run: Run, usages: Sequence[Usage]) -> str:
     failed = f"{counts['failed']:,} failed" if counts["failed"] else "none failed"
     left = total - counts["done"] - counts["failed"]
     unfinished = f", {left:,} not finished" if left else ""
-    said = f"{plural(total, 'task')} in {span(end - begin)}: {counts['done']:,} done, {failed}{unfinished}. "
+    retries = f" ({plural(run.retries, 'retry', 'retries')} by Parsl included)" if run.retries else ""
+    said = f"{plural(total, 'task')}{retries} in {span(end - begin)}: {counts['done']:,} done, {failed}{unfinished}. "
     shares = sorted(((endpoint.completed, usages[number], endpoint) for number, endpoint in enumerate(run.pool)), key=lambda item: -item[0])
     if counts["done"]:
         parts = [f"{clip(endpoint.name, 40)} did {percent(completed / counts['done'])} ({plural(endpoint.threads, 'thread')})"
@@ -69,12 +74,12 @@ def headline(run: Run, usages: Sequence[Usage]) -> str:
         parts += [f"{plural(idle, 'endpoint')} none"] if idle else []
         said += f"{', '.join(parts)}. "
     there = sum(usage.total for usage in usages)
-    ran = sum(usage.uses[USES[0]] + usage.uses[USES[1]] for usage in usages)
+    ran = sum(usage.uses[USES[0]] for usage in usages)
     if not there:
         return said
     losses = sorted(((sum(usage.uses[use] for usage in usages) / there, use) for use in USES[1:]), reverse=True)
     most = ", ".join(f"{use} ({percent(share)})" for share, use in losses[:3] if share > 0.01)
-    return said + f"Functions ran for {percent(ran / there)} of the threads' time{f'; most of the rest: {most}' if most else ''}."
+    return said + f"Functions that succeeded ran for {percent(ran / there)} of the threads' time{f'; most of the rest: {most}' if most else ''}."
 
 
 def findings(run: Run, usages: Sequence[Usage], placed: Placed, steps: Sequence[Step]) -> List[Tuple[str, str]]:
@@ -100,13 +105,34 @@ def findings(run: Run, usages: Sequence[Usage], placed: Placed, steps: Sequence[
     if run.failovers or run.copies:
         copies = f"; {plural(run.copies, 'copy', 'copies')} of tasks dispatched while another attempt was under way" if run.copies else ""
         found.append((plural(run.failovers, "failover"), f"attempts that failed or were lost, after which the task was tried again{copies}."))
-    outages = [clip(endpoint.name, 40) for endpoint in run.pool if endpoint.outages]
+    if run.duplicates:
+        found.append((plural(run.duplicates, "late or second result"), "came of attempts that were over, or had been given up."))
+    outages = sum(endpoint.outages for endpoint in run.pool)
     if outages:
-        number = sum(endpoint.outages for endpoint in run.pool)
-        found.append((plural(number, "outage"), f"offline, or paused after failures: {', '.join(outages[:8])}."))
+        found.append((plural(outages, "outage"), f"of endpoints that were offline, or paused after failures: {'; '.join(_outages(run))}."))
+    if run.lost_lines:
+        found.append((f"{plural(run.lost_lines, 'line')} of the log could not be written", "what they said is missing in this page."))
     if run.rejected:
         found.append((f"{plural(run.rejected, 'dispatch', 'dispatches')} rejected by the service", "their tasks were tried again, or failed."))
     return found + clocks(run, placed)
+
+
+def _outages(run: Run) -> List[str]:
+    """The first few times when an endpoint was in trouble: from when on, why, and when it was in full use again."""
+    found: List[str] = []
+    begin = run.window[0]
+    for number, endpoint in enumerate(run.pool):
+        trouble = ""
+        for event in (event for event in run.events if event.endpoint == number):
+            at = span(max(0.0, event.time - begin))
+            if event.state in ("offline", "paused") and not trouble:
+                trouble = f"{clip(endpoint.name, 40)} at {at}, {event.state} {clip(event.detail, 80)}".rstrip()
+            elif event.state in ("recovered", "online") and trouble:
+                found.append(f"{trouble}, in full use again at {at}")
+                trouble = ""
+        if trouble:
+            found.append(f"{trouble}, not in full use again")
+    return found if len(found) <= _MOST_OUTAGES else [*found[:_MOST_OUTAGES], "and others"]
 
 
 def clocks(run: Run, placed: Placed) -> List[Tuple[str, str]]:
