@@ -30,10 +30,9 @@ class Asking:
     """The part of the executor that passes questions and wishes of the user's on to the scheduler's thread. Any thread may call it."""
 
     label: str
-    _lock: "threading.Lock"
+    _lock: "threading.RLock"
     _state: str
     _parts: "Parts"
-    _last_status: Optional[Status]
     _workflow: Workflow
 
     def cancel(self, future: "Future[Any]") -> bool:
@@ -97,9 +96,7 @@ class Asking:
         """The status, and how many lines of the run log tell of what has led to it (None: all)."""
         reply: "Future[Tuple[Status, int]]" = Future()
         if not self._post_request(StatusRequested(reply)):
-            if self._last_status is None:
-                raise ExecutorNotRunning(f"executor {self.label} is {self._state}, so there is no status of it")
-            return self._last_status, None
+            return self._status_at_the_end(), None
         try:
             return reply.result(PATIENCE)
         except TimeoutError:
@@ -108,6 +105,14 @@ class Asking:
                                 "takes that long. Try again later.") from None
         except CancelledError:
             raise SchedulerBusy(f"executor {self.label} has just been shut down, or its scheduler has crashed") from None
+
+    def _status_at_the_end(self) -> Status:
+        if self._state != "shut down" or not hasattr(self, "_parts"):
+            raise ExecutorNotRunning(f"executor {self.label} is {self._state}, so there is no status of it yet")
+        status = self._parts.owner.last_status(PATIENCE)
+        if status is None:
+            raise SchedulerBusy(f"executor {self.label} is shut down, but its scheduler has not come to an end, or has crashed")
+        return status
 
     def _post_request(self, request: "Union[CancelRequested, StatusRequested]") -> bool:
         with self._lock:  # what is posted after the shutdown is not answered

@@ -42,7 +42,6 @@ from parsl.executors.globus_compute_multi.monitoring import ResultRadio, check_r
 from parsl.executors.globus_compute_multi.observe.live import LiveView, need_rich
 from parsl.executors.globus_compute_multi.observe.readers import Records
 from parsl.executors.globus_compute_multi.observe.results import GivesResults
-from parsl.executors.globus_compute_multi.observe.status import Status
 from parsl.executors.globus_compute_multi.resources import SpecificationReader
 from parsl.executors.globus_compute_multi.scheduling.policy import (
     EarliestFinish,
@@ -235,15 +234,14 @@ class GlobusComputeMultiExecutor(Asking, GivesResults, ParslExecutor, Representa
             need_rich()
         self._view: Optional[LiveView] = None
 
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # garbage collection may run code of the user's anywhere, which may call us
         self._state = "not started"  # then "starting", "running", "shut down"
-        self._last_status: Optional[Status] = None
         self._task_ids = itertools.count(1)
         classes = [c for e in self.endpoints for c in e.thread_classes(self.threads_per_endpoint, self.cores_per_thread)]
         self._specifications = SpecificationReader(
             label, {str(e.name) for e in self.endpoints}, {c.config_text for c in classes if c.config_text is not None})
         self._filesystems = {str(e.name): e.filesystem or f"own file system of {e.name}" for e in self.endpoints}
-        self._workflow = Workflow(self._post_if_running)
+        self._workflow = Workflow(self._post_if_running, label)
 
     def start(self) -> None:
         """Check credentials, service and endpoints, and start the threads.
@@ -357,7 +355,6 @@ class GlobusComputeMultiExecutor(Asking, GivesResults, ParslExecutor, Representa
             return
         if before == "running":
             self._parts.stop()
-            self._last_status = self._parts.owner.last_status
         self._records.close()
         if self._view is not None:
             self._view.stop()

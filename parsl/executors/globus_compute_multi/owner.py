@@ -103,11 +103,6 @@ class Owner:
         ``ran_on(node, endpoint)``: told before a task's future is completed, if its number in the DataFlowKernel is known.
     label : str
         Of the executor.
-
-    Attributes
-    ----------
-    last_status : Status or None
-        How the executor stood when the scheduler had come to its end.
     """
 
     def __init__(self, *, scheduler: Scheduler, matcher: Matcher, governor: Governor, resolver: Resolver, run_log: RunLog,
@@ -120,7 +115,7 @@ class Owner:
         self._endpoint_ids = endpoint_ids
         self._tally = Tally(label, scheduler, time.monotonic(), run_log.epoch)
         self._unfinished = Unfinished(resolver=resolver, run_log=run_log, tally=self._tally, ran_on=ran_on)
-        self.last_status: Optional[Status] = None
+        self._last_status: Optional[Status] = None
         self._inbox: "queue.SimpleQueue[OwnerMessage]" = queue.SimpleQueue()
         self._versions = VersionCheck()
         self._cancellations = Cancellations()
@@ -162,13 +157,18 @@ class Owner:
         self._resolver.finish()
         return False
 
+    def last_status(self, timeout: float) -> Optional[Status]:
+        """How the executor stood when the scheduler had come to its end, waited for; None if it has not, or has crashed."""
+        self._thread.join(timeout)
+        return self._last_status
+
     def _run(self) -> None:
         try:
             while not self._shutting_down.is_set():
                 self._round()
             self._handle(ShutdownRequested(time.monotonic()))
             self._take_the_rest()
-            self.last_status = self._tally.status(time.monotonic(), ended=True)
+            self._last_status = self._tally.status(time.monotonic(), ended=True)
         except BaseException as e:  # whatever it was, the futures must not wait for ever
             logger.critical("The scheduler of the executor has crashed; all its tasks fail. Please report this.", exc_info=True)
             self._crash(e)
@@ -258,7 +258,7 @@ class Owner:
             if self._cancellations.submitted(info.node, info.task_id):
                 self._handle(events.TaskCancelled(now, info.task_id))
         elif isinstance(message, Announced):
-            self._handle(TaskAnnounced(now, message.node, message.app, message.parents, message.seconds))
+            self._handle(TaskAnnounced(now, message.node, message.app, message.parents, message.seconds, message.ours))
         elif isinstance(message, Left):
             self._handle(TaskLeft(now, message.node))
             self._cancellations.left(message.node)

@@ -56,16 +56,19 @@ class Tally:
 
     def ended(self, action: AttemptEnded) -> None:
         """Count an attempt, and its task if that has ended with it."""
-        count = self._endpoints[action.endpoint]
-        if action.outcome is Outcome.OK:
-            count.done += 1
-            self._done += action.resolves
-        else:
-            count.failed += 1
-            if action.resolves:
+        ok = action.outcome is Outcome.OK
+        if action.resolves:
+            if ok:
+                self._done += 1
+            else:
                 self.failed(action.outcome.value, dict(action.payload.info).get("error"))
-            elif not action.outcome.is_final:
-                self._tried_again[failure(action.outcome.value)] += 1
+        if action.late:
+            return  # it was counted when it was given up
+        count = self._endpoints[action.endpoint]
+        count.done += ok
+        count.failed += not ok
+        if not action.outcome.is_final:
+            self._tried_again[failure(action.outcome.value)] += 1
         seconds = None if action.payload is None else action.payload.run_seconds
         if seconds is not None:
             count.busy_seconds += seconds
@@ -87,7 +90,8 @@ class Tally:
         dispatched = {attempt.task.id for attempt in scheduler.attempts.values() if not attempt.task.done}
         waiting = len(scheduler.placement.waiting)
         progress = Progress(
-            label=self._label, began=self._epoch + self._began, ended=self._epoch + now if ended else None, unsubmitted=scheduler.graph.waiting,
+            label=self._label, began=self._epoch + self._began, ended=self._epoch + now if ended else None,
+            unsubmitted=None if ended else scheduler.graph.waiting,
             minute_rate=_rate(*self._samples[0], now, self._done), overall_rate=_rate(self._began, 0, now, self._done),
             seconds_left=scheduler.seconds_left(now), failures=tuple(self._failures.most_common()),
             tried_again=tuple(self._tried_again.most_common()))

@@ -37,12 +37,15 @@ class Announced:
         announced before the task that writes the file. For each of them a :class:`Left` comes later, never before.
     seconds : float or None
         Run time, if the user gave one.
+    ours : bool
+        Whether it runs on this executor.
     """
 
     node: int
     app: str
     parents: Tuple[int, ...]
     seconds: Optional[float]
+    ours: bool = True
 
 
 @dataclass(frozen=True)
@@ -99,10 +102,13 @@ class Workflow:
     ----------
     post : callable
         Takes a message. It must return at once, and must not call back.
+    label : str, optional
+        Of the executor, which tells its tasks from those of others. Default: all are its own.
     """
 
-    def __init__(self, post: Callable[[Union[Announced, Left]], None]) -> None:
+    def __init__(self, post: Callable[[Union[Announced, Left]], None], label: Optional[str] = None) -> None:
         self._post = post
+        self._label = label
         self._lock = threading.Lock()
         self._this_thread = threading.local()
         self._writers: WeakValueDictionary[int, AppFuture] = WeakValueDictionary()
@@ -126,7 +132,8 @@ class Workflow:
     def _announce(self, task_record: TaskRecord, awaited: Iterable[Optional[Future]]) -> None:
         # The state is set before we are told of it, and the lock is held here: what is not finished yet will be told later.
         parents = tuple(number for number, parent in _parents(task_record, awaited).items() if parent.get("status") not in FINAL_STATES)
-        self._post(Announced(task_record["id"], task_record["func_name"], parents, _given_seconds(task_record)))
+        ours = self._label in (None, task_record["executor"])
+        self._post(Announced(task_record["id"], task_record["func_name"], parents, _given_seconds(task_record), ours))
 
     def if_unfinished(self, task_record: TaskRecord, act: Callable[[], bool]) -> bool:
         """Call ``act``, which must return at once, if the task is not finished: its :class:`Left` is posted afterwards, not before.

@@ -187,7 +187,7 @@ class _Reader:
     def _parse(self, text: bytes) -> Dict[str, Any]:
         self._number += 1
         try:
-            line = json.loads(text)
+            line = json.loads(text.decode())  # of bytes it would first guess the encoding, each time
         except ValueError as e:
             raise InconsistentLog(f"{self._path}, line {self._number} is not JSON: {e}") from e
         if not isinstance(line, dict):

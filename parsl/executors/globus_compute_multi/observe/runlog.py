@@ -5,7 +5,7 @@ Each line has ``t``, seconds since the epoch on the client's clock; the ``kind``
 apply are left out. There are no argument values, results, texts of an app's exceptions, or credentials in it. This is schema 2; what is marked
 with a star is not in schema 1. :mod:`.logfile` reads logs, :mod:`.replay` rebuilds the run's state from their lines.
 
-The first line, of kind ``log``, has ``log`` (``globus_compute_multi``), ``schema``, ``part``\\* (1), ``label``, ``run_id``, ``parsl``\\* (its
+The first line, of kind ``log``, has ``log`` (``globus_compute_multi``), ``schema``, ``part``\\* (1), ``log_id``\\* (of this log alone), ``label``, ``run_id``, ``parsl``\\* (its
 version), ``prefetch``, ``policy``, and ``endpoints``, each with ``endpoint`` (its name), ``id``, ``filesystem``\\*, ``speed``\\*,
 ``startup_seconds``\\*, ``cost_per_core_hour``\\* and ``threads``: of each thread class ``cores``, ``count`` and ``config`` (JSON text of the
 ``user_endpoint_config``).
@@ -29,8 +29,8 @@ version), ``prefetch``, ``policy``, and ``endpoints``, each with ``endpoint`` (i
       the app); of what ran: ``started`` and ``finished`` (seconds since the epoch on the endpoint's clock), ``host``, versions ``python``,
       ``parsl``, ``dill`` and ``sdk``, ``task_uuid`` (the service's), ``error``\\* (type of what the app raised), ``code`` (of a failure that
       the service tells), ``result_bytes``\\* (of the packed value)]
-    * ``duplicate``: a result of a finished attempt [``outcome``]. ``unmatched``: one of no known attempt, which is null [``task_uuid``,
-      ``outcome``]
+    * ``duplicate``: a result of a finished attempt, with what ``finished`` has of one; if it had been given up, its task may end by that all the
+      same [``outcome``]. ``unmatched``: one of no known attempt, which is null [``task_uuid``, ``outcome``]
 ``dispatch``: one request that carries attempts to an endpoint. Its ID is a number from 1.
     * ``sent``: [``endpoint``, ``config`` of its child, how many ``attempts`` and ``bytes``; ``running`` and ``ahead`` on that child then]
     * ``accepted``
@@ -65,6 +65,7 @@ import queue
 import re
 import threading
 import time
+import uuid
 from collections import deque
 from pathlib import Path
 from typing import Any, Deque, Dict, Optional, Tuple
@@ -98,7 +99,7 @@ class RunLog:
     """Writes lines on a thread of its own, off the scheduler's path. A line is in the file, though not flushed to the disk, within a second.
 
     If the file cannot be written (the disk is full), this is said once, and lines are kept, up to 16 MB, until it can; what is too much is lost,
-    and a line ``lost`` says so there.
+    and a line ``lost`` says so there. While a write neither fails nor returns (a file server that hangs), all lines are kept.
 
     Parameters
     ----------
@@ -111,6 +112,8 @@ class RunLog:
     Attributes
     ----------
     path : Path
+    id : str
+        Tells this log from all others; it is in the first line, as ``log_id``.
     epoch : float
         What to add to a time as of ``time.monotonic`` to get ``t``.
     lines : int
@@ -125,6 +128,7 @@ class RunLog:
 
     def __init__(self, path: Path, part_bytes: int = PART_BYTES) -> None:
         self.path = path
+        self.id = uuid.uuid4().hex
         self.epoch = time.time() - time.monotonic()
         self.lines = 0
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -137,7 +141,7 @@ class RunLog:
     def start(self, **header: Any) -> None:
         """Start the thread, and write the first line."""
         self._parts.header = {"kind": "log", "log": LOG_NAME, "schema": SCHEMA, "part": 1, "run_id": header.get("run_id")}
-        self.write(time.monotonic(), {**self._parts.header, **header})
+        self.write(time.monotonic(), {**self._parts.header, "log_id": self.id, **header})
         self._thread.start()
 
     def write(self, monotonic: float, fields: Dict[str, Any]) -> None:

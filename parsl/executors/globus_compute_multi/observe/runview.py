@@ -120,7 +120,7 @@ class RunView:
         recent = sum(n for _, n in self._done_each_second)
         goes_on = not (state.shut_down or silent)
         # it is told about once a second; those that were submitted since then are among the pending ones already
-        unsubmitted = None if state.unsubmitted is None else max(0, state.unsubmitted - self._submitted_since)
+        unsubmitted = None if state.unsubmitted is None or state.shut_down else max(0, state.unsubmitted - self._submitted_since)
         return Progress(
             label=self.label, began=self._began, ended=self._last if state.shut_down else None, unsubmitted=unsubmitted,
             minute_rate=recent / min(elapsed, _MINUTE) if elapsed and goes_on else None,

@@ -54,6 +54,8 @@ class AttemptEnded(NamedTuple):
         task.
     awaited : bool
         Whether tasks are known that wait for the task, and may be submitted once its future is complete.
+    late : bool
+        Whether the attempt had ended before: it was given up, and has brought a result all the same, which ends the task.
     """
 
     attempt: "Attempt"
@@ -62,6 +64,7 @@ class AttemptEnded(NamedTuple):
     payload: Any
     resolves: bool = False
     awaited: bool = False
+    late: bool = False
 
     @property
     def task_id(self) -> int:

@@ -66,6 +66,8 @@ class TaskAnnounced:
         Nodes that it waits for.
     seconds : float or None
         Run time on an endpoint of speed 1, if the user has given it.
+    ours : bool
+        Whether it will be submitted here.
     """
 
     time: float
@@ -73,6 +75,7 @@ class TaskAnnounced:
     app: str
     parents: Tuple[int, ...] = ()
     seconds: Optional[float] = None
+    ours: bool = True
 
 
 @dataclass(frozen=True)

@@ -138,15 +138,15 @@ class Ledger:
             self._pending.discard(task)
         self.fail(task, kind, message)
 
-    def resolve(self, attempt: Attempt, outcome: Outcome, message: str, payload: Any) -> None:
-        """Complete a task with what an attempt of it brought."""
+    def resolve(self, attempt: Attempt, outcome: Outcome, message: str, payload: Any, late: bool = False) -> None:
+        """Complete a task with what an attempt of it brought; ``late``: after it had ended."""
         task = attempt.task
         del self.tasks[task.id]
         task.done = True
         if outcome is not Outcome.OK:
             self._note_failures(task)
         self.log({"kind": "task", "task": task.id, "state": "done" if outcome is Outcome.OK else "failed", "attempt": attempt.id})
-        self._act(AttemptEnded(attempt, outcome, message, payload, True, self._graph.is_awaited(task.node)))
+        self._act(AttemptEnded(attempt, outcome, message, payload, True, self._graph.is_awaited(task.node), late))
 
     # attempts
 
@@ -265,13 +265,13 @@ class Ledger:
         task = self.tasks.get(int(attempt_id.partition(".")[0]))
         return None if task is None else task.places.get(attempt_id)
 
-    def take_stray(self, attempt_id: str, outcome: Outcome, message: str, payload: Any) -> None:
+    def take_stray(self, attempt_id: str, outcome: Outcome, message: str, payload: Any, info: Tuple[Tuple[str, Any], ...]) -> None:
         """Take in the result of an attempt that is finished: a duplicate, or one that was given up, yet ran, and completes its task."""
-        self.log({"kind": "attempt", "attempt": attempt_id, "state": "duplicate", "outcome": outcome.value})
+        self.log({"kind": "attempt", "attempt": attempt_id, "state": "duplicate", "outcome": outcome.value, **dict(info)})
         attempt = self.attempt_of(attempt_id)
         if attempt is None or not outcome.is_final:
             return
         if not attempt.task.active:
             self._pending.discard(attempt.task)
             self._placement.end_wait(attempt.task)
-        self.resolve(attempt, outcome, message, payload)
+        self.resolve(attempt, outcome, message, payload, late=True)

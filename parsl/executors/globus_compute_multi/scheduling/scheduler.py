@@ -193,7 +193,7 @@ class Scheduler:
 
     def _on_task_announced(self, event: TaskAnnounced) -> None:
         try:
-            self.graph.announce(event.node, event.app, event.parents, event.seconds)
+            self.graph.announce(event.node, event.app, event.parents, event.seconds, event.ours)
         except CyclicDependency as e:
             self._act(Report(str(e)))
 
@@ -255,7 +255,7 @@ class Scheduler:
         attempt = self.attempts.get(event.attempt_id)
         if attempt is None:
             self._health.stray(event)
-            self._ledger.take_stray(event.attempt_id, event.outcome, event.message, event.payload)
+            self._ledger.take_stray(event.attempt_id, event.outcome, event.message, event.payload, event.info)
             return
         self._health.result(attempt, event)
         if event.outcome is Outcome.OK and event.run_seconds is not None:

@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 import math
-from typing import Callable, Dict, Iterable, Iterator, Optional, Set, Tuple
+from typing import Callable, Dict, Iterable, Iterator, Mapping, Optional, Set, Tuple
 
 #: Seconds that a pass takes for each node and each edge, re-sorting the pending tasks after it included
 #: (measured: 0.1 to 0.2 microseconds for the pass alone).
@@ -39,12 +39,13 @@ class CyclicDependency(ValueError):
 class _Node:
     """A task. ``app`` is None for one that is only known as a parent: not announced yet, or finished before its child was announced."""
 
-    __slots__ = ("id", "app", "seconds", "weight", "rank", "parents", "children", "last_pass")
+    __slots__ = ("id", "app", "seconds", "ours", "weight", "rank", "parents", "children", "last_pass")
 
     def __init__(self, node: int) -> None:
         self.id = node
         self.app: Optional[str] = None
         self.seconds: Optional[float] = None  # as given
+        self.ours = False
         self.weight: Optional[float] = None  # None: its app was not in the last pass
         self.rank = 0.0
         self.parents: Set[_Node] = set()
@@ -67,7 +68,7 @@ class TaskGraph:
         self._nodes: Dict[int, _Node] = {}
         self._awaited: Dict[int, _Node] = {}  # parents that are not announced, while they have children
         self._edges = 0  # between announced nodes
-        self._waiting = 0  # nodes with parents
+        self._waiting = 0  # of ours, nodes with parents
         self._announcements = 0  # since the last pass
         self._stale = False  # whether a rank may differ from what a pass would give
         self._estimates: Dict[str, float] = {}  # of the last pass
@@ -80,7 +81,7 @@ class TaskGraph:
     def __contains__(self, node: object) -> bool:
         return node in self._nodes
 
-    def announce(self, node: int, app: str, parents: Iterable[int], seconds: Optional[float] = None) -> None:
+    def announce(self, node: int, app: str, parents: Iterable[int], seconds: Optional[float] = None, ours: bool = True) -> None:
         """A task became known, or more became known of it. To announce the same again changes nothing.
 
         Parameters
@@ -93,6 +94,8 @@ class TaskGraph:
             Tasks it waits for. They may be unknown, finished, repeated; those announced before stay.
         seconds : float, optional
             Its run time if that is known better. One given before stays.
+        ours : bool
+            Whether it is to be counted among those that are left to do (only the first time that it is announced).
 
         Raises
         ------
@@ -108,6 +111,7 @@ class TaskGraph:
         if known is None:
             known = self._awaited.pop(node) if node in self._awaited else _Node(node)
             self._nodes[node] = known
+            known.ours = ours
             self._edges += len(known.children)
         self._weigh(known, app, known.seconds if seconds is None else seconds)
         left_out = self._connect(known, parents)
@@ -119,7 +123,7 @@ class TaskGraph:
         known = self._nodes.pop(node, None)
         if known is None:
             return
-        self._waiting -= bool(known.parents)
+        self._waiting -= known.ours and bool(known.parents)
         for parent in known.parents:
             parent.children.discard(known)
             if parent.app is not None:
@@ -129,7 +133,7 @@ class TaskGraph:
                 del self._awaited[parent.id]
         for child in known.children:
             child.parents.discard(known)
-            self._waiting -= not child.parents
+            self._waiting -= child.ours and not child.parents
         self._edges -= len(known.children)
 
     def rank(self, node: Optional[int], default: float) -> float:
@@ -139,15 +143,25 @@ class TaskGraph:
 
     @property
     def waiting(self) -> int:
-        """How many announced tasks wait for others."""
+        """How many of our announced tasks wait for others."""
         return self._waiting
 
-    def remaining(self, estimate: Callable[[str], float]) -> Tuple[float, float]:
-        """Run time, in seconds, of all announced tasks together, and of the longest path, as of the last pass."""
+    def remaining(self, estimate: Callable[[str], float], elapsed: Mapping[int, float]) -> Tuple[float, float]:
+        """Run time, in seconds, of our tasks that wait for others, together; and of the longest path from one of ours, as of the last pass.
+
+        Parameters
+        ----------
+        estimate : callable
+            Expected run time of an app in seconds.
+        elapsed : mapping of int to float
+            Seconds for which tasks have run already, by node.
+        """
         work = path = 0.0
         for known in self._nodes.values():
-            work += estimate(str(known.app)) if known.weight is None else known.weight
-            path = max(path, known.rank)
+            if known.ours:
+                if known.parents:
+                    work += estimate(str(known.app)) if known.weight is None else known.weight
+                path = max(path, known.rank - elapsed.get(known.id, 0.0))
         return work, path
 
     def is_awaited(self, node: Optional[int]) -> bool:
@@ -199,7 +213,7 @@ class TaskGraph:
         for item in everything:
             for child in item.children:
                 assert self._nodes.get(child.id) is child and item in child.parents, f"edge {item.id} -> {child.id} is held on one side only"
-        assert self._waiting == sum(bool(known.parents) for known in self._nodes.values())
+        assert self._waiting == sum(known.ours and bool(known.parents) for known in self._nodes.values())
         assert self._edges == sum(len(known.children) for known in self._nodes.values())
         open_parents = {item: len(item.parents) for item in everything}
         free = [item for item, count in open_parents.items() if not count]
@@ -232,7 +246,7 @@ class TaskGraph:
         # without children, only the task itself can be below it
         cyclic = self._waiting_for(node, new) if new and (node.children or node in new) else set()
         new -= cyclic
-        self._waiting += bool(new) and not node.parents
+        self._waiting += node.ours and bool(new) and not node.parents
         node.parents |= new
         for parent in new:
             parent.children.add(node)

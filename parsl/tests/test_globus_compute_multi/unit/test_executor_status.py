@@ -48,9 +48,28 @@ def test_at_any_moment_it_is_what_the_log_tells_up_to_there(tmp_path):
         assert (third.done, third.pending, third.running) == (1, 0, 2)
         assert (fourth.done, fourth.failed, fourth.running) == (1, 1, 1)
         assert fourth.progress.failures == ((failure("raised"), 1),) and fourth.progress.ended is None
-    last = harness.owner.last_status
+    last = harness.owner.last_status(10)
     assert last == Status.of(replay(read_log(harness.path)), 0.0)
     assert (last.done, last.failed, last.in_flight) == (1, 2, 0) and last.progress.ended is not None
+
+
+def test_an_attempt_that_was_given_up_and_brings_its_result_all_the_same_counts_once(tmp_path):
+    with running(tmp_path / "run.jsonl") as harness:
+        future = harness.submit(1)
+        first = harness.started()
+        harness.answer(first, None, Outcome.TASK_FAILED)
+        second = harness.started()
+        harness.answer(first, 1, started=10.0, finished=11.0)
+        assert future.result(10) == 1
+        harness.answer(second, 1, started=10.0, finished=11.0)
+        status, count = ask(harness)
+        while status.in_flight:
+            status, count = ask(harness)
+        assert from_log(harness, count, status.time) == status
+        assert (status.done, status.failed) == (1, 0) and sum(e.done for e in status.endpoints) == 1
+        assert sum(e.failed for e in status.endpoints) == 1
+    late, = [line for line in read_log(harness.path) if line.get("state") == "duplicate"]
+    assert late["started"] == 10.0 and late["finished"] == 11.0
 
 
 def test_tasks_that_the_executor_gives_up_are_counted_by_the_reason(tmp_path):

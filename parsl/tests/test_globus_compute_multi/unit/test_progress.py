@@ -6,7 +6,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from parsl.executors.globus_compute_multi.scheduling.actions import FailureKind
-from parsl.executors.globus_compute_multi.scheduling.events import Outcome
+from parsl.executors.globus_compute_multi.scheduling.events import (
+    Outcome,
+    TaskAnnounced,
+)
 from parsl.executors.globus_compute_multi.scheduling.taskgraph import (
     CyclicDependency,
     TaskGraph,
@@ -69,6 +72,8 @@ class TestProgress:
         d.submit(seconds=10.0)
         d.tick(4.0)
         assert told(d) == [(0, 16.0)]
+        d.tick(30.0)
+        assert told(d) == [(0, 16.0), (0, 10.0)]
 
     def test_a_single_long_task_is_not_shared(self):
         d = Driver([spec("a", 10, speed=1.0)])
@@ -82,6 +87,37 @@ class TestProgress:
             d.submit(seconds=10.0)
         d.tick()
         assert told(d) == [(0, pytest.approx(100.0, rel=0.01))]
+
+    def test_a_single_task_counts_down_as_it_runs_also_in_a_chain(self):
+        d = Driver([spec("a", 4, speed=1.0)])
+        d.announce(1, seconds=100.0)
+        d.announce(2, 1, seconds=10.0)
+        d.put(node=1, seconds=100.0)
+        d.tick(95.0)
+        assert told(d) == [(1, 15.0)]
+
+    def test_the_fastest_endpoint_is_what_a_path_waits_for(self):
+        d = Driver([spec("a", 4, speed=10.0), spec("b", 4, speed=1.0)])
+        for node in range(1, 4):
+            d.announce(node, *([node - 1] if node > 1 else []), seconds=100.0)
+        d.submit(node=1, seconds=100.0)
+        d.tick()
+        assert told(d) == [(2, pytest.approx(30.0, rel=0.01))]
+
+    def test_tasks_that_may_run_on_few_threads_are_shared_among_those(self):
+        d = Driver([spec("a", 1, speed=1.0), spec("b", 1000, speed=1.0)])
+        for _ in range(100):
+            d.submit(seconds=60.0, endpoints=only("a"))
+        d.tick()
+        assert told(d) == [(0, 6000.0)]
+
+    def test_tasks_of_other_executors_are_none_of_ours(self):
+        d = Driver([spec("a", 1, speed=1.0)])
+        for node in range(1, 100):
+            d.handle(TaskAnnounced(d.now, node, "app", (node - 1,), 10.0, ours=False))
+        d.submit(node=100, seconds=1.0)
+        d.tick()
+        assert told(d) == [(0, 1.0)]
 
     def test_it_comes_down_to_nothing(self):
         d = Driver([spec("a", 1, speed=1.0)])

@@ -359,6 +359,14 @@ def test_submit_takes_the_task_it_is_for_once_and_on_its_thread_only(session):
     assert workflow.take_submitted() is None
 
 
+def test_tasks_of_other_executors_are_announced_as_theirs(session):
+    s = session()
+    record, messages = s.value(1).task_record, []
+    for label in (s.executor.label, "another", None):
+        Workflow(messages.append, label).state_changed(record, States.pending)
+    assert [message.ours for message in messages] == [True, False, True]
+
+
 def test_a_submit_names_all_tasks_that_it_depended_on_finished_or_not(session):
     s = session()
     first, second = s.value(1), s.value(2)
