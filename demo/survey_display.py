@@ -1,11 +1,10 @@
 """What the survey shows: progress while it runs, read from the executor's run log, and tables at the end."""
 from __future__ import annotations
 
-import json
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import Future, wait
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 
 from parsl.dataflow.errors import DependencyError
+from parsl.executors.globus_compute_multi.observe.logfile import follow_log
 from parsl.executors.globus_compute_multi.observe.replay import (
     EndpointState,
     RunState,
@@ -52,39 +52,16 @@ class Workflow:
         return f"{type(error).__name__}: {error}"
 
 
-class LogFollower:
-    """Rebuilds the state of a run from its log while that is being written.
-
-    Parameters
-    ----------
-    path : Path
-        The log, whose file exists already.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self.state: RunState | None = None
-        self._file = open(path, encoding="utf-8")
-        self._incomplete = ""
-
-    def read(self) -> RunState | None:
-        """Take in what was written since the last call; the state is None as long as nothing was."""
-        for text in self._file:
-            self._incomplete += text
-            if not text.endswith("\n"):
-                break
-            line = json.loads(self._incomplete)
-            self._incomplete = ""
-            if self.state is None:
-                self.state = replay([line])
-            else:
-                self.state.apply(line)
-        return self.state
-
-    def __enter__(self) -> LogFollower:
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        self._file.close()
+def states(log: Path) -> Generator[RunState | None, None, None]:
+    """The state of a run, each time as far as its log is written then; None as long as there is nothing in it."""
+    state = None
+    for line in follow_log(log, poll=0.0):
+        if line is None:
+            yield state
+        elif state is None:
+            state = replay([line])
+        else:
+            state.apply(line)
 
 
 @contextmanager
@@ -122,11 +99,11 @@ def follow(console: Console, log: Path, workflow: Workflow, began: float) -> flo
         Seconds from then to the end.
     """
     doing = f"Running {workflow.size} tasks ..."
-    with LogFollower(log) as follower:
+    with closing(states(log)) as run:
         if console.is_terminal:
             with Live(console=console, auto_refresh=False, transient=True) as live:
                 while wait([workflow.report], timeout=LIVE_SECONDS).not_done:
-                    state = follower.read()
+                    state = next(run)
                     if state is not None:
                         live.update(picture(state, workflow, time.monotonic() - began), refresh=True)
             seconds = time.monotonic() - began
@@ -134,7 +111,7 @@ def follow(console: Console, log: Path, workflow: Workflow, began: float) -> flo
         else:
             console.print(doing)
             while wait([workflow.report], timeout=LINES_SECONDS).not_done:
-                state = follower.read()
+                state = next(run)
                 if state is not None:
                     console.print(sentence(state, workflow, time.monotonic() - began), soft_wrap=True)
             seconds = time.monotonic() - began

@@ -7,6 +7,7 @@ import re
 import time
 from collections.abc import Sequence
 from concurrent.futures import Future
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +18,13 @@ from parsl.dataflow.errors import DependencyError
 from parsl.executors.globus_compute_multi.observe.replay import RunState, replay
 from stdlib_survey import draw_up, merge, survey_file
 from survey_display import (
-    LogFollower,
     Workflow,
     endpoint_table,
     follow,
     picture,
     print_report,
     sentence,
+    states,
     timed,
 )
 
@@ -68,32 +69,16 @@ def write(path: Path, lines: Sequence[dict[str, Any]]) -> None:
         file.writelines(json.dumps(line) + "\n" for line in lines)
 
 
-def test_a_log_is_followed_while_it_grows(tmp_path):
+def test_the_state_is_that_of_the_log_as_far_as_it_is_written(tmp_path):
     log = tmp_path / "run.jsonl"
-    log.touch()
-    with LogFollower(log) as follower:
-        assert follower.read() is None
+    with closing(states(log)) as run:
+        assert next(run) is None
         write(log, [HEADER, *task_lines(1, "alpha", 1.0)[:2]])
-        state = follower.read()
+        state = next(run)
         assert state is not None and state.tasks == {1: "dispatched"}
         write(log, task_lines(1, "alpha", 1.0)[2:])
-        assert follower.read() is state
+        assert next(run) is state
         assert state.tasks == {1: "done"}
-
-
-def test_a_line_that_is_being_written_is_read_when_it_is_complete(tmp_path):
-    log = tmp_path / "run.jsonl"
-    write(log, [HEADER])
-    text = json.dumps(task_lines(1, "alpha", 1.0)[0]) + "\n"
-    tasks = []
-    with LogFollower(log) as follower:
-        for part in (text[:9], text[9:20], text[20:-1], text[-1:]):
-            with open(log, "a", encoding="utf-8") as file:
-                file.write(part)
-            state = follower.read()
-            assert state is not None
-            tasks.append(dict(state.tasks))
-    assert tasks == [{}, {}, {}, {1: "pending"}]
 
 
 def test_the_picture_shows_tasks_and_threads(state):
