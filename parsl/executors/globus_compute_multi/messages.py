@@ -34,8 +34,8 @@ class TaskInfo(NamedTuple):
 
     @property
     def name(self) -> str:
-        """What it is called in messages to people."""
-        return f"task {self.task_id} ({self.app})"
+        """What it is called in messages to people: by Parsl's number, which is the one in Parsl's log, if that is known."""
+        return f"task {self.task_id if self.node is None else self.node} ({self.app})"
 
 
 @dataclass(frozen=True)
