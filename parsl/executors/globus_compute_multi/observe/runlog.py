@@ -5,8 +5,8 @@ Each line has ``t``, seconds since the epoch on the client's clock; the ``kind``
 apply are left out. There are no argument values, results, texts of an app's exceptions, or credentials in it. This is schema 2; what is marked
 with a star is not in schema 1. :mod:`.logfile` reads logs, :mod:`.replay` rebuilds the run's state from their lines.
 
-The first line, of kind ``log``, has ``log`` (``globus_compute_multi``), ``schema``, ``part``\\* (1), ``log_id``\\* (of this log alone), ``label``,
-``run_id``, ``parsl``\\* (its version), ``prefetch``, ``policy``, and ``endpoints``, each with ``endpoint`` (its name), ``id``,
+The first line, of kind ``log``, has ``log`` (``globus_compute_multi``), ``schema``, ``part``\\* (1), ``log_id``\\* (of this log alone),
+``label``, ``run_id``, ``parsl``\\* (its version), ``prefetch``, ``policy``, and ``endpoints``, each with ``endpoint`` (its name), ``id``,
 ``filesystem``\\*, ``speed``\\*, ``startup_seconds``\\*, ``cost_per_core_hour``\\* and ``threads``: of each thread class ``cores``, ``count`` and
 ``config`` (JSON text of the ``user_endpoint_config``).
 
