@@ -13,6 +13,7 @@ from .broker import Broker, BrokerError, Outgoing
 from .results import Results
 from .state import Controls
 from .storage import Child, Endpoint, Storage
+from .tasks import end_tasks
 
 log = logging.getLogger(__name__)
 
@@ -50,8 +51,7 @@ class Agents:
     async def close(self) -> None:
         """Stop watching."""
         if self._watcher is not None:
-            self._watcher.cancel()
-            await asyncio.gather(self._watcher, return_exceptions=True)
+            await end_tasks([self._watcher])
 
     # status
 

@@ -17,6 +17,7 @@ from aio_pika.abc import (
 )
 
 from .messages import Names
+from .tasks import end_tasks
 
 log = logging.getLogger(__name__)
 
@@ -169,9 +170,8 @@ class Broker:
             await self._connection.close()
 
     async def _stop_consuming(self) -> None:
-        for channel, consumer in self._consumers:
-            consumer.cancel()
-            await asyncio.gather(consumer, return_exceptions=True)
+        await end_tasks(consumer for _, consumer in self._consumers)
+        for channel, _ in self._consumers:
             await channel.close()
         self._consumers.clear()
 

@@ -12,6 +12,7 @@ from .broker import Broker, BrokerError, Outgoing
 from .messages import ResultMessage
 from .state import Controls
 from .storage import Storage, Task
+from .tasks import end_tasks
 
 log = logging.getLogger(__name__)
 
@@ -45,9 +46,7 @@ class Results:
 
     async def close(self) -> None:
         """Give up what was to be published later; it is unpublished in the store, and published at the next start."""
-        for task in self._later:
-            task.cancel()
-        await asyncio.gather(*self._later, return_exceptions=True)
+        await end_tasks(self._later)
 
     async def handle(self, bodies: Sequence[bytes]) -> None:
         """Take a batch of result messages as agents sent them."""

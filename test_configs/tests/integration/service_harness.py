@@ -79,8 +79,10 @@ class Service:
         """Stop, and leave nothing in the broker."""
         if not self.ready.exists():
             self.start()
-        self.admin.delete_queues()
-        self.process.stop()
+        try:
+            self.admin.delete_queues()
+        finally:
+            self.process.stop()
 
     @property
     def url(self) -> str:
