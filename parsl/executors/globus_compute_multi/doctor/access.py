@@ -25,9 +25,9 @@ from parsl.executors.globus_compute_multi.doctor.asking import (
     status_of,
 )
 from parsl.executors.globus_compute_multi.doctor.findings import (
-    LOOK_IN_BETWEEN,
     TRY_LATER,
     Finding,
+    look_in_between,
     ok,
     problem,
     warning,
@@ -78,7 +78,7 @@ def _check_answer(check: str, address: str) -> Generator[Finding, None, bool]:
                 answer = _answer(client)
                 seconds.append(time.monotonic() - began)
     except FAILURES as e:
-        yield explained(check, f"get an answer of {address}", e)
+        yield explained(check, f"get an answer of {address}", e, address, unexamined="the rest")
         return False
     finally:
         transport.close()
@@ -87,7 +87,7 @@ def _check_answer(check: str, address: str) -> Generator[Finding, None, bool]:
         return False
     if not answer.is_json:
         yield problem(check, f"what answers at {address} is not the service (HTTP {answer.status})",
-                      LOOK_IN_BETWEEN)
+                      look_in_between(address))
         return False
     typical = median(seconds)
     if typical > _SLOW_SECONDS:
@@ -147,7 +147,7 @@ class Access(NamedTuple):
 
 def check_access(client: Client) -> Generator[Finding, None, Optional[Access]]:
     """Check that there is a login, and that the service accepts it and our SDK; what it gives for it, or None."""
-    check = "credentials: accepted"
+    check, address = "credentials: accepted", client.web_service_address
     if client.app is not None:
         auth = globus_sdk.config.get_service_url("auth")
         if (yield from check_connection("Globus Auth: connection", "Globus Auth, which gives and renews tokens,", auth)) is None:
@@ -158,14 +158,14 @@ def check_access(client: Client) -> Generator[Finding, None, Optional[Access]]:
             return None
         asker = Asker(client)
     except FAILURES as e:
-        yield explained(check, "get a token", e)
+        yield explained(check, "get a token", e, address, unexamined="the rest")
         return None
     try:
         broker, _ = asker.ask(asker.service.result_queue)
     except FAILURES as e:
         asker.close()
         refused = status_of(e) in (401, 403)
-        yield explained(check if refused else "service: answer", "ask for the address of the result queue", e)
+        yield explained(check if refused else "service: requests", "ask for the address of the result queue", e, address, unexamined="the rest")
         return None
     yield ok(check, "the service accepts them")
     yield from _check_sdk(asker)
@@ -181,6 +181,6 @@ def _check_sdk(asker: Asker) -> Generator[Finding, None, None]:
         yield problem(check, f"the service wants globus-compute-sdk {least} or newer, and here is {__version__}",
                       "pip install -U globus-compute-sdk")
     except FAILURES as e:
-        yield explained(check, "ask the service for the versions that it accepts", e)
+        yield explained(check, "ask the service for the versions that it accepts", e, asker.client.web_service_address)
     else:
         yield ok(check, f"the service accepts globus-compute-sdk {__version__} (from {least} on)")

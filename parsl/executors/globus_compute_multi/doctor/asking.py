@@ -1,6 +1,7 @@
 """Requests to the service, and what their failures mean."""
 from __future__ import annotations
 
+import os
 import threading
 import time
 from typing import Any, Callable, Dict, List, Optional, TypeVar
@@ -22,9 +23,9 @@ from parsl.executors.globus_compute_multi.compute.service import (
     http_status,
 )
 from parsl.executors.globus_compute_multi.doctor.findings import (
-    LOOK_IN_BETWEEN,
     TRY_LATER,
     Finding,
+    look_in_between,
     problem,
     warning,
 )
@@ -112,7 +113,7 @@ def status_of(error: Exception) -> Optional[int]:
     return http_status(error) if isinstance(error, globus_sdk.GlobusAPIError) else None
 
 
-def explained(check: str, what: str, error: Exception) -> Finding:
+def explained(check: str, what: str, error: Exception, address: str, unexamined: str = "") -> Finding:
     """What the failure of a request means.
 
     Parameters
@@ -123,18 +124,30 @@ def explained(check: str, what: str, error: Exception) -> Finding:
         What was asked for, for people.
     error : Exception
         One of ``FAILURES``.
+    address : str
+        Of the service.
+    unexamined : str
+        What somebody wants to know about and is now not looked at, for people: then it is a problem, even if it will go by itself.
     """
-    found = f"cannot {what}: {explain(error)}"
+    found = f"cannot {what}: {_explain(error)}"
     status = status_of(error)
     if status == 429 or isinstance(error, TimeoutError):
-        return warning(check, found, f"the service answers {REQUEST_LIMIT[0]} requests in {REQUEST_LIMIT[1]:g} s, to all programs of yours "
-                       "together: stop others, or wait, and try again")
-    return problem(check, found, _remedy(status, error))
+        remedy = (f"the service answers {REQUEST_LIMIT[0]} requests in {REQUEST_LIMIT[1]:g} s, to all programs of yours together: stop "
+                  "others, or wait, and try again")
+        return problem(check, f"{unexamined} was not examined: {found}", remedy) if unexamined else warning(check, found, remedy)
+    return problem(check, found, _remedy(status, error, address))
 
 
-def _remedy(status: Optional[int], error: Exception) -> str:
+def _explain(error: Exception) -> str:
+    """As :func:`explain`; of an answer that is not the service's, which part of it could not be read first says nothing."""
+    if not isinstance(error, MalformedAnswer):
+        return explain(error)
+    return str(error).removesuffix(f" ({type(error.__cause__).__name__}: {error.__cause__})")
+
+
+def _remedy(status: Optional[int], error: Exception, address: str) -> str:
     if status == 401:
-        return f"the credentials are not accepted. {HOW_TO_LOG_IN}"
+        return _not_accepted()
     if status == 403:
         return "the credentials are accepted, and this is not allowed to them: log in as somebody who may, or ask whoever grants it"
     if status is not None and status >= 500:
@@ -142,7 +155,14 @@ def _remedy(status: Optional[int], error: Exception) -> str:
     if status is not None:
         return "the service does not take the request: update globus-compute-sdk, and report it if that does not help"
     if isinstance(error, MalformedAnswer):
-        return LOOK_IN_BETWEEN
+        return look_in_between(address)
     if isinstance(error, globus_sdk.NetworkError):
         return "check the network, the proxies in the environment, and https://status.globus.org"
-    return HOW_TO_LOG_IN
+    return _not_accepted()
+
+
+def _not_accepted() -> str:
+    variables = ("GLOBUS_COMPUTE_CLIENT_ID", "GLOBUS_COMPUTE_CLIENT_SECRET")
+    if all(os.environ.get(name) for name in variables):
+        return f"the credentials in {' and '.join(variables)} are not accepted: correct them, or unset both to use your login"
+    return f"the credentials are not accepted. {HOW_TO_LOG_IN}"

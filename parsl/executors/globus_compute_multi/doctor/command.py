@@ -2,7 +2,8 @@
 
 Checks everything between here and the workers of the endpoints, in this order: versions here, connection to the service, TLS, credentials, AMQP
 (the way of results), what the service knows of each endpoint, and a small task on each, all at once. Prints a line with a verdict for each, and
-for whatever is not ok a line with what to do. Exit code 1 if there is a problem, 0 if there are only warnings.
+for whatever is not ok a line with what to do. Exit code 1 if there is a problem, or an endpoint could not be examined; 0 if there are only
+warnings.
 
 For Globus' own support, 'globus-compute-diagnostic' (of the SDK) collects what is installed on a machine, and the logs of its endpoints.
 
@@ -57,6 +58,7 @@ def set_up() -> None:
     """For a process of its own: the SDK gives up sooner, and libraries that log say nothing beside what is printed."""
     os.environ.setdefault("GLOBUS_SDK_HTTP_TIMEOUT", "10")
     logging.getLogger().addHandler(logging.NullHandler())
+    logging.captureWarnings(True)  # they would be printed between the findings, which say what matters of them
 
 
 def _uuid(text: str) -> str:

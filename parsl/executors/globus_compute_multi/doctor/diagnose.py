@@ -94,13 +94,13 @@ def examine(endpoint_ids: Sequence[str], client: Optional[Client] = None, *, tim
         return
     try:
         amqp = yield from check_broker(access.broker, amqp_port)
-        seen = yield from _check_endpoints(access, endpoint_ids)
+        seen = yield from _check_endpoints(access, endpoint_ids, probe)
         if probe:
             online = [endpoint for endpoint in seen if endpoint.online]
             yield from skip_rest("the endpoint is offline: a task would wait for it", *(f"probe {e.name}" for e in seen if not e.online))
             if online:
                 yield from _check_by_probes(Probing(asker=access.asker, timeout=timeout, amqp=amqp, amqp_port=amqp_port, runner_id=runner_id),
-                                            online, timeout)
+                                            online, timeout, client.web_service_address)
     finally:
         access.asker.close()
 
@@ -118,24 +118,28 @@ def _broker_of_hosted_service(client: Client, amqp_port: Optional[int]) -> Itera
         yield from check_broker(f"amqps://{get_amqp_service_host()}:5671", amqp_port)
 
 
-def _check_endpoints(access: Access, endpoint_ids: Sequence[str]) -> Generator[Finding, None, List[EndpointSeen]]:
+def _check_endpoints(access: Access, endpoint_ids: Sequence[str], probe: bool) -> Generator[Finding, None, List[EndpointSeen]]:
     seen: List[EndpointSeen] = []
     deadline = time.monotonic() + _SLOWEST_SECONDS + 2 * len(endpoint_ids)
     for endpoint_id in endpoint_ids:
         if time.monotonic() > deadline:
-            yield from skip_rest("the service answers too slowly to go on", f"endpoint {endpoint_id}")
-            continue
-        endpoint = yield from check_endpoint(access.asker, endpoint_id)
-        if endpoint is not None:
+            yield problem(f"endpoint {endpoint_id}", "it was not examined: the service answers too slowly to go on",
+                          "try again later, or with fewer endpoints at a time")
+            endpoint = None
+        else:
+            endpoint = yield from check_endpoint(access.asker, endpoint_id)
+        if endpoint is None:
+            yield from skip_rest("its endpoint's status is not known", *([f"probe {endpoint_id}"] if probe else []))
+        else:
             names = {other.name for other in seen}
             seen.append(EndpointSeen(endpoint.id, endpoint.name if endpoint.name not in names else endpoint.id, endpoint.online))
     return seen
 
 
-def _check_by_probes(probing: Probing, endpoints: Sequence[EndpointSeen], timeout: float) -> Iterator[Finding]:
+def _check_by_probes(probing: Probing, endpoints: Sequence[EndpointSeen], timeout: float, address: str) -> Iterator[Finding]:
     try:
         for probe in probing.run(endpoints):
-            yield from findings_of(probe, timeout)
+            yield from findings_of(probe, timeout, address)
     except GlobusComputeMultiError as e:
         remedy = "log in as somebody who may register functions" if isinstance(e, CredentialsMissing) else TRY_LATER
         yield problem("probe", str(e), remedy)

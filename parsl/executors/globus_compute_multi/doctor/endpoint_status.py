@@ -46,7 +46,7 @@ def check_endpoint(asker: Asker, endpoint_id: str) -> Generator[Finding, None, O
     try:
         status = asker.ask(asker.service.endpoint_status, endpoint_id)
     except FAILURES as e:
-        yield _no_status(check, e)
+        yield _no_status(check, e, asker.client.web_service_address)
         return None
     described: Dict[str, Any] = {}
     doubt = ""
@@ -74,14 +74,14 @@ def name_of(described: Dict[str, Any]) -> str:
     return printable(name)[:60] if isinstance(name, str) else ""
 
 
-def _no_status(check: str, error: Exception) -> Finding:
+def _no_status(check: str, error: Exception, address: str) -> Finding:
     status = status_of(error)
     if status == 404:
         return problem(check, "Globus Compute does not know it", "check the ID: 'globus-compute-endpoint list' on its machine shows it, and "
                        "'python -m parsl.executors.globus_compute_multi endpoints' those of yours")
     if status == 403:
         return problem(check, "it exists, and you may not use it", "ask its owner or administrator to let you, or log in as the one who may")
-    return explained(check, "ask for its status", error)
+    return explained(check, "ask for its status", error, address, unexamined="it")
 
 
 def _facts(described: Dict[str, Any]) -> Generator[str, None, None]:

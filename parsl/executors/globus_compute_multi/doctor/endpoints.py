@@ -1,6 +1,6 @@
 """list your endpoints: name, ID, status, owner
 
-Lists the endpoints that the service knows as yours. Exit code 1 if it cannot be asked.
+Lists the endpoints that the service knows as yours. Exit code 2 if it cannot be asked.
 
 example:
   python -m parsl.executors.globus_compute_multi endpoints --role any
@@ -28,7 +28,7 @@ def run(options: argparse.Namespace) -> int:
     unfit = [finding for finding in check_versions() if finding.remedy]
     if unfit:
         print("\n".join(finding.lines() for finding in unfit), file=sys.stderr)
-        return 1
+        return 2
     from parsl.executors.globus_compute_multi.doctor.command import set_up
     from parsl.executors.globus_compute_multi.doctor.listing import (
         CannotList,
@@ -39,7 +39,7 @@ def run(options: argparse.Namespace) -> int:
         rows = list_endpoints(options.role, statuses=not options.no_status)
     except CannotList as e:
         print(e.finding.lines(), file=sys.stderr)
-        return 1
+        return 2
     if options.json:
         for row in rows:
             print(json.dumps(row))

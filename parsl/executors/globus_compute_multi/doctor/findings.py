@@ -7,10 +7,8 @@ import re
 from dataclasses import asdict, dataclass
 from enum import Enum
 
-#: Remedies that several checks have.
+#: A remedy that several checks have.
 TRY_LATER = "see https://status.globus.org, and try again later"
-LOOK_IN_BETWEEN = ("something in between answers in the service's place (a login page of the network, a proxy): open the address in a "
-                   "browser to see what")
 
 #: Most characters of a text; what an endpoint or a proxy says may be a whole page.
 _LONGEST = 1500
@@ -87,6 +85,12 @@ def problem(check: str, text: str, remedy: str) -> Finding:
 def skipped(check: str, text: str) -> Finding:
     """It was not looked at; the text says why."""
     return Finding(check, Verdict.SKIPPED, text)
+
+
+def look_in_between(address: str) -> str:
+    """What to do where an answer cannot be the service's."""
+    return ("something in between may answer in the service's place (a login page of the network, a proxy): "
+            f"open {address} in a browser to see what")
 
 
 def printable(text: str) -> str:

@@ -60,7 +60,7 @@ def list_endpoints(role: str, statuses: bool = True, client: Optional[Client] = 
     try:
         return [_row(asker, item, statuses) for item in asker.ask(asker.service.endpoints, role)]
     except FAILURES as e:
-        raise CannotList(explained("endpoints", "list your endpoints", e)) from None
+        raise CannotList(explained("endpoints", "list your endpoints", e, found.web_service_address, unexamined="the list")) from None
     finally:
         asker.close()
 

@@ -5,6 +5,7 @@ import base64
 import http.client
 import ipaddress
 import os
+import re
 import socket
 from dataclasses import dataclass
 from typing import Dict, Generator, Optional
@@ -16,6 +17,12 @@ from parsl.executors.globus_compute_multi.doctor.findings import Finding, ok, pr
 
 #: Seconds for each step: a connection, a handshake, a first answer.
 STEP_SECONDS = 5.0
+
+#: How a variable names a proxy. Not as an address with a login in it, which would be printed without.
+_PROXY_FORM = ("http://host:port, with user:password@ before the host if the proxy wants a login; characters such as / and @ in a password "
+               "as %2F, %40")
+
+_REFUSED = re.compile(r"Tunnel connection failed: (\d{3})")
 
 _PORTS = {"http": 80, "https": 443, "amqp": 5672, "amqps": 5671}
 
@@ -95,6 +102,14 @@ class Proxy:
         return self.scheme == "http"
 
 
+class ProxyFault(OSError):
+    """A proxy does not lead to a host. The text says why, and ``remedy`` what to do."""
+
+    def __init__(self, text: str, remedy: str) -> None:
+        super().__init__(text)
+        self.remedy = remedy
+
+
 class BadProxy(ValueError):
     """An environment variable names a proxy whose address cannot be read."""
 
@@ -118,7 +133,8 @@ def proxy_for(url: str) -> Optional[Proxy]:
         host, port = parts.hostname, parts.port
     except ValueError:
         host = port = None
-    if not host or any(c.isspace() for c in host) or not parts.scheme:
+    # an @ after the host is that of a password with a / in it; what seems to be the host is then the user
+    if not host or "@" in f"{parts.path}{parts.query}{parts.fragment}" or any(c.isspace() for c in host) or not parts.scheme:
         raise BadProxy(f"the environment variable {variable} does not hold the address of a proxy")
     headers = {}
     if parts.username:
@@ -134,6 +150,7 @@ def connect(target: Target, proxy: Optional[Proxy] = None) -> socket.socket:
     Raises
     ------
     OSError
+        ``ProxyFault`` if it is the proxy's.
     """
     if proxy is None:
         return socket.create_connection((target.host, target.port), STEP_SECONDS)
@@ -143,9 +160,23 @@ def connect(target: Target, proxy: Optional[Proxy] = None) -> socket.socket:
         tunnel.connect()
     except (OSError, http.client.HTTPException) as e:
         tunnel.close()
-        raise e if isinstance(e, OSError) else OSError(f"the proxy does not answer as a proxy ({type(e).__name__})") from e
+        raise _proxy_fault(proxy, target, e) from e
     assert isinstance(tunnel.sock, socket.socket)
     return tunnel.sock
+
+
+def _proxy_fault(proxy: Proxy, target: Target, error: Exception) -> ProxyFault:
+    if isinstance(error, http.client.HTTPException):
+        return ProxyFault(f"{proxy} does not answer as a proxy ({type(error).__name__})", f"correct or unset {proxy.variable}")
+    refused = _REFUSED.match(str(error))
+    if refused is None:
+        return ProxyFault(f"the proxy {proxy} does not answer: {reason(error)}", _connection_remedy(target, proxy))
+    text = f"the proxy {proxy} does not lead to {target}: {error}"
+    if refused.group(1) == "407":
+        return ProxyFault(text, f"put user:password of the proxy, percent-encoded, into {proxy.variable}: {_PROXY_FORM}")
+    if refused.group(1) == "403":
+        return ProxyFault(text, f"the proxy does not allow this host: ask your site's administrators to let {target} through")
+    return ProxyFault(text, f"ask your site's administrators why its proxy does not reach {target}")
 
 
 def check_connection(check: str, what: str, url: str) -> Generator[Finding, None, Optional[Target]]:
@@ -167,7 +198,7 @@ def check_connection(check: str, what: str, url: str) -> Generator[Finding, None
     try:
         target, proxy = target_of(url), proxy_for(url)
     except BadProxy as e:
-        yield problem(check, str(e), f"correct it (http://host:port), or unset it if {what} can be reached without a proxy")
+        yield problem(check, str(e), f"correct it ({_PROXY_FORM}), or unset it if {what} can be reached without a proxy")
         return None
     except ValueError as e:
         yield problem(check, f"{what}: {e}", "correct the address; the variables that set it begin with GLOBUS_SDK_")
@@ -196,6 +227,8 @@ def reason(error: Exception) -> str:
         return "connections are refused"
     if isinstance(error, (ConnectionResetError, ConnectionAbortedError)):
         return "the connection is cut"
+    if isinstance(error, ProxyFault):
+        return str(error)
     return f"{type(error).__name__}: {getattr(error, 'strerror', None) or error}"
 
 

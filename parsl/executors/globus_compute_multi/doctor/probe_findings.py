@@ -34,12 +34,21 @@ _SAME_VERSIONS = ("make an environment with the same versions on both sides (pip
                   "the endpoint")
 
 
-def findings_of(probe: Probe, timeout: float) -> Iterator[Finding]:
-    """What is to be said of a probe, one finding for each of: round trip, versions, what to write in the configuration."""
+def findings_of(probe: Probe, timeout: float, address: str) -> Iterator[Finding]:
+    """What is to be said of a probe, one finding for each of: round trip, versions, what to write in the configuration.
+
+    Parameters
+    ----------
+    probe : Probe
+    timeout : float
+        Seconds that it was waited for.
+    address : str
+        Of the service.
+    """
     check = f"probe {probe.endpoint.name}"
     if probe.task_uuid is None:
         assert probe.error is not None
-        yield _not_submitted(check, probe.error)
+        yield _not_submitted(check, probe.error, address)
         return
     if probe.result is None:
         yield _no_result(check, probe, timeout)
@@ -54,12 +63,12 @@ def findings_of(probe: Probe, timeout: float) -> Iterator[Finding]:
         yield _configuration(probe, there)
 
 
-def _not_submitted(check: str, error: Exception) -> Finding:
+def _not_submitted(check: str, error: Exception, address: str) -> Finding:
     if status_of(error) == 403:
         return problem(check, f"the endpoint does not take it: {explain(error)}",
                        "if it allows only listed functions, ask its administrator to allow the runner of this executor, and give its ID as "
                        "runner_id (here: --runner-id); else ask to be allowed to use it")
-    return explained(check, "submit a task", error)
+    return explained(check, "submit a task", error, address, unexamined="the endpoint")
 
 
 def _no_result(check: str, probe: Probe, timeout: float) -> Finding:

@@ -19,6 +19,7 @@ from parsl.executors.globus_compute_multi.doctor.findings import (
 )
 from parsl.executors.globus_compute_multi.doctor.network import (
     Proxy,
+    ProxyFault,
     Target,
     connect,
     reason,
@@ -37,7 +38,7 @@ class Trust:
     source : str
         Where they are from, for people.
     path : str or None
-        File or folder; None: the system's.
+        File; None: the system's.
     variable : str
         Environment variable that would name other ones.
     public : bool
@@ -57,17 +58,16 @@ class Trust:
         OSError
             If there are none at ``path``.
         """
-        if self.path is None:
-            return ssl.create_default_context()
-        folder = os.path.isdir(self.path)
-        return ssl.create_default_context(cafile=None if folder else self.path, capath=self.path if folder else None)
+        return ssl.create_default_context(cafile=self.path)
 
 
-PUBLIC = Trust("the public CAs", certifi.where(), "REQUESTS_CA_BUNDLE", public=True)
+PUBLIC = Trust("the public CAs", certifi.where(), "GLOBUS_SDK_VERIFY_SSL", public=True)
 
 
 def https_trust() -> Optional[Trust]:
     """Whom the SDK trusts for HTTPS; None if it is told not to check certificates.
+
+    Not by REQUESTS_CA_BUNDLE or CURL_CA_BUNDLE: its transport tells ``requests`` whom to trust, which then looks at neither.
 
     Raises
     ------
@@ -79,10 +79,6 @@ def https_trust() -> Optional[Trust]:
         return None
     if isinstance(verify, str):
         return Trust(f"GLOBUS_SDK_VERIFY_SSL={verify}", verify, "GLOBUS_SDK_VERIFY_SSL")
-    for variable in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):
-        path = os.environ.get(variable)
-        if path:
-            return Trust(f"{variable}={path}", path, variable)
     return PUBLIC
 
 
@@ -128,6 +124,8 @@ def check_tls(check: str, target: Target, proxy: Optional[Proxy], trust: Trust) 
             issuer, version = _issuer(connection), connection.version()
     except ssl.SSLCertVerificationError as e:
         return _not_trusted(check, target, proxy, trust, e)
+    except ProxyFault as e:
+        return problem(check, str(e), e.remedy)
     except (OSError, ValueError) as e:
         return problem(check, f"no TLS with {target}: {reason(e)}", "something in between may close what it cannot read: ask your site's "
                        "administrators whether TLS is inspected or filtered, and that it is not for this host")

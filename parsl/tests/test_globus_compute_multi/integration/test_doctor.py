@@ -196,10 +196,12 @@ def test_a_token_that_has_expired(compute, examine, faults):
 
 
 def test_client_credentials_that_are_wrong(compute, secrets, tmp_path):
-    done = run(compute, "doctor", compute.endpoint_ids["small"], GLOBUS_COMPUTE_CLIENT_SECRET="planted-Qx7",
-               GLOBUS_COMPUTE_USER_DIR=str(tmp_path))
-    assert done.returncode == 1 and re.search("problem  credentials: accepted: .*Globus Auth answers HTTP 401", done.stdout)
-    assert not [secret for secret in secrets if secret in done.stdout + done.stderr]
+    for command, code in ((("doctor", compute.endpoint_ids["small"]), 1), (("endpoints",), 2)):
+        done = run(compute, *command, GLOBUS_COMPUTE_CLIENT_SECRET="planted-Qx7", GLOBUS_COMPUTE_USER_DIR=str(tmp_path))
+        text = done.stdout + done.stderr
+        assert done.returncode == code and re.search("problem  credentials: accepted: .*Globus Auth answers HTTP 401", text)
+        assert "unset both to use your login" in text and "login()" not in text
+        assert not [secret for secret in secrets if secret in text]
 
 
 def test_nobody_has_logged_in(compute, tmp_path):
@@ -210,14 +212,16 @@ def test_nobody_has_logged_in(compute, tmp_path):
 
 @pytest.mark.parametrize("kind, options, check, wanted", [
     ("reply_status", {"status": 403}, "credentials: accepted", "HTTP 403"),
-    ("reply_status", {"status": 500}, "service: answer", "HTTP 500"),
-    ("drop_connection", {}, "service: answer", "Connection"),
-    ("bad_answer", {}, "service: answer", "result queue"),
+    ("reply_status", {"status": 500}, "service: requests", "HTTP 500"),
+    ("drop_connection", {}, "service: requests", "Connection"),
+    ("bad_answer", {}, "service: requests", "result queue"),
 ])
-def test_the_service_does_not_say_where_results_come_from(examine, faults, kind, options, check, wanted):
+def test_the_service_does_not_say_where_results_come_from(compute, examine, faults, kind, options, check, wanted):
     faults.add_fault(kind, route="result_queue", **options)
     found = examine(wanted=1)
     assert found[check].verdict == "problem" and wanted in found[check].text and found["AMQP"].verdict == "skipped"
+    if kind == "bad_answer":
+        assert "Error" not in found[check].text and f"open {compute.address} in a browser" in found[check].remedy
 
 
 # AMQP
@@ -278,15 +282,26 @@ def test_a_status_that_is_not_to_be_had(compute, examine, faults, kind, options,
     faults.add_fault(kind, route="endpoint_status", endpoint_id=endpoint_id, **options)
     found = examine(wanted=1)
     assert found[f"endpoint {endpoint_id}"].verdict == "problem" and wanted in found[f"endpoint {endpoint_id}"].text
-    assert "probe small" not in found
+    assert "probe small" not in found and found[f"probe {endpoint_id}"].verdict == "skipped"
 
 
 def test_other_programs_have_used_up_the_requests(compute, examine, faults, monkeypatch):
     monkeypatch.setattr(asking, "PATIENCE", 1.0)
     faults.add_fault("reply_status", route="endpoint_status", status=429, retry_after=1)
-    found = examine(wanted=0)
-    finding = found[f"endpoint {compute.endpoint_ids['small']}"]
-    assert finding.verdict == "warning" and "stop others, or wait" in finding.remedy
+    endpoint_id = compute.endpoint_ids["small"]
+    found = examine(wanted=1)
+    finding = found[f"endpoint {endpoint_id}"]
+    assert finding.verdict == "problem" and "was not examined" in finding.text and "stop others, or wait" in finding.remedy
+    assert found[f"probe {endpoint_id}"].verdict == "skipped"
+    assert f"probe {endpoint_id}" not in examine(wanted=1, probe=False)
+
+
+@pytest.mark.parametrize("route, check", [("result_queue", "service: requests"), ("submit", "probe small")])
+def test_whatever_keeps_an_endpoint_from_being_examined_is_a_problem(examine, faults, monkeypatch, route, check):
+    monkeypatch.setattr(asking, "PATIENCE", 1.0)
+    faults.add_fault("reply_status", route=route, status=429, retry_after=1)
+    finding = examine(wanted=1)[check]
+    assert finding.verdict == "problem" and "was not examined" in finding.text
 
 
 def test_a_description_that_is_not_to_be_had_is_no_trouble(compute, examine, faults):

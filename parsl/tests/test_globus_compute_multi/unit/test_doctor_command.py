@@ -70,7 +70,13 @@ def test_endpoints_says_why_it_cannot_list_them(tmp_path):
     with closed_port() as port:
         done = run("endpoints", GLOBUS_SDK_ENVIRONMENT="local", GLOBUS_COMPUTE_USER_DIR=str(tmp_path),
                    http_proxy=f"http://127.0.0.1:{port}", GLOBUS_SDK_SERVICE_URL_AUTH=f"http://127.0.0.1:{port}")
-    assert done.returncode == 1 and not done.stdout and "http_proxy" in done.stderr
+    assert done.returncode == 2 and not done.stdout and "http_proxy" in done.stderr
+
+
+def test_warnings_of_libraries_are_not_printed_between_the_findings():
+    program = f"import warnings; from {package.__name__}.doctor.command import set_up; set_up(); warnings.warn('unverified')"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_half_a_client_identity_is_named(monkeypatch):

@@ -4,9 +4,13 @@ from __future__ import annotations
 import datetime
 import socket
 import threading
+from functools import partial
 
 import certifi
+import globus_sdk
 import pytest
+import requests
+from globus_sdk.transport import RequestCallerInfo, RequestsTransport, RetryConfig
 
 from parsl.executors.globus_compute_multi.doctor import network, tls
 from parsl.executors.globus_compute_multi.doctor.network import (
@@ -95,6 +99,14 @@ def test_a_proxy_that_is_none_is_named_by_its_variable(monkeypatch, proxy):
     assert finding.verdict == "problem" and target is None and "https_proxy" in finding.text
 
 
+@pytest.mark.parametrize("password", ["pa/ss", "1/planted", "1?planted", "1#planted", "p/a@planted"])
+def test_a_password_of_a_proxy_that_is_not_percent_encoded(monkeypatch, password):
+    monkeypatch.setenv("https_proxy", f"http://bob:{password}@127.0.0.1:8888")
+    finding, target = check("https://compute.invalid")
+    assert finding.verdict == "problem" and target is None and "%2F, %40" in finding.remedy
+    assert "bob" not in finding.lines() and "planted" not in finding.lines()
+
+
 def test_a_proxy_that_does_not_answer_is_named_and_its_password_is_not(monkeypatch):
     with closed_port() as port:
         monkeypatch.setenv("HTTPS_PROXY", f"http://user:planted-Qx7@127.0.0.1:{port}")
@@ -121,22 +133,42 @@ def test_no_proxy_is_heeded(monkeypatch):
 def test_a_certificate_of_an_authority_that_is_not_trusted_is_told_with_who_has_issued_it(authority):
     with listening(say_nothing, server_context(authority, "127.0.0.1")) as port:
         finding = check_https("TLS", Target("127.0.0.1", port, True), None)
-    assert finding.verdict == "problem" and "Site Security Office" in finding.text and "REQUESTS_CA_BUNDLE" in finding.remedy
+    assert finding.verdict == "problem" and "Site Security Office" in finding.text and "GLOBUS_SDK_VERIFY_SSL" in finding.remedy
 
 
 def test_a_certificate_of_an_authority_that_only_the_user_trusts_means_that_tls_is_opened_on_its_way(authority, trusted, monkeypatch):
-    monkeypatch.setenv("REQUESTS_CA_BUNDLE", trusted)
+    monkeypatch.setenv("GLOBUS_SDK_VERIFY_SSL", trusted)
     with listening(say_nothing, server_context(authority, "127.0.0.1")) as port:
         finding = check_https("TLS", Target("127.0.0.1", port, True), None)
     assert finding.verdict == "warning" and "Site Security Office" in finding.text and trusted in finding.text and "on its way" in finding.text
 
 
+@pytest.mark.parametrize("variable, trusts", [("REQUESTS_CA_BUNDLE", False), ("CURL_CA_BUNDLE", False), ("GLOBUS_SDK_VERIFY_SSL", True)])
+def test_the_authorities_are_those_that_the_sdk_trusts(authority, trusted, monkeypatch, variable, trusts):
+    monkeypatch.setenv(variable, trusted)
+    content = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 2\r\nConnection: close\r\n\r\n{}"
+    with listening(answer(content), server_context(authority, "127.0.0.1")) as port:
+        transport = RequestsTransport()
+        try:
+            request = partial(transport.request, "GET", f"https://127.0.0.1:{port}/", caller_info=RequestCallerInfo(
+                retry_config=RetryConfig(max_retries=0)))
+            if trusts:
+                assert request().status_code == 200
+            else:
+                with pytest.raises(globus_sdk.GlobusConnectionError) as caught:
+                    request()
+                assert isinstance(caught.value.underlying_exception, requests.exceptions.SSLError)
+        finally:
+            transport.close()
+        assert check_https("TLS", Target("127.0.0.1", port, True), None).verdict == ("warning" if trusts else "problem")
+
+
 def test_a_certificate_of_a_public_authority_is_all_right_whoever_is_trusted_beside(authority, trusted, monkeypatch):
-    monkeypatch.setattr(tls, "PUBLIC", Trust("the public CAs", trusted, "REQUESTS_CA_BUNDLE", public=True))
+    monkeypatch.setattr(tls, "PUBLIC", Trust("the public CAs", trusted, "GLOBUS_SDK_VERIFY_SSL", public=True))
     with listening(say_nothing, server_context(authority, "127.0.0.1")) as port:
         target = Target("127.0.0.1", port, True)
         assert check_https("TLS", target, None).verdict == "ok"
-        monkeypatch.setenv("REQUESTS_CA_BUNDLE", trusted)
+        monkeypatch.setenv("GLOBUS_SDK_VERIFY_SSL", trusted)
         assert check_https("TLS", target, None).verdict == "ok"
 
 
@@ -153,7 +185,7 @@ def test_amqp_trusts_others_than_https(authority, trusted, monkeypatch):
     (["127.0.0.1"], {"not_after": datetime.datetime(2020, 1, 1), "not_before": datetime.datetime(2019, 1, 1)}, "clock"),
 ])
 def test_other_faults_of_a_certificate_have_remedies_of_their_own(authority, trusted, monkeypatch, names, options, wanted):
-    monkeypatch.setenv("REQUESTS_CA_BUNDLE", trusted)
+    monkeypatch.setenv("GLOBUS_SDK_VERIFY_SSL", trusted)
     with listening(say_nothing, server_context(authority, *names, **options)) as port:
         finding = check_https("TLS", Target("127.0.0.1", port, True), None)
     assert finding.verdict == "problem" and wanted in finding.remedy
@@ -171,10 +203,10 @@ def test_a_bundle_that_cannot_be_read_is_named(monkeypatch, tmp_path, content):
     path = tmp_path / "bundle.pem"
     if content is not None:
         path.write_text(content)
-    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(path))
+    monkeypatch.setenv("GLOBUS_SDK_VERIFY_SSL", str(path))
     with listening(say_nothing) as port:
         finding = check_https("TLS", Target("127.0.0.1", port, True), None)
-    assert finding.verdict == "problem" and "REQUESTS_CA_BUNDLE" in finding.text + finding.remedy and str(path) in finding.text
+    assert finding.verdict == "problem" and "GLOBUS_SDK_VERIFY_SSL" in finding.text + finding.remedy and str(path) in finding.text
 
 
 def test_certificates_that_are_not_checked_are_a_warning_and_a_wrong_setting_is_a_problem(monkeypatch):
@@ -221,11 +253,19 @@ def test_tls_is_looked_at_through_a_proxy(authority, monkeypatch):
     assert finding.verdict == "problem" and "Site Security Office" in finding.text
 
 
-def test_a_proxy_that_lets_nobody_through_is_told_as_it_says(monkeypatch):
-    with listening(tunnel(0, b"403 Not for you")) as port:
-        monkeypatch.setenv("https_proxy", f"http://127.0.0.1:{port}")
+@pytest.mark.parametrize("serve, told, remedy", [
+    (tunnel(0, b"403 Not for you"), "403 Not for you", "does not allow this host"),
+    (tunnel(0, b"407 Proxy Authentication Required"), "407", "put user:password of the proxy, percent-encoded, into https_proxy"),
+    (tunnel(0, b"502 Bad Gateway"), "502", "why its proxy does not reach compute.invalid:443"),
+    (say_nothing, "no answer within", "does not answer"),
+    (answer(b"SSH-2.0-OpenSSH_9.2\r\n"), "does not answer as a proxy", "correct or unset https_proxy"),
+])
+def test_a_proxy_that_does_not_lead_to_the_service_is_not_taken_for_tls_that_is_inspected(monkeypatch, serve, told, remedy):
+    with listening(serve) as port:
+        monkeypatch.setenv("https_proxy", f"http://user:planted-Qx7@127.0.0.1:{port}")
         finding = check_https("TLS", Target("compute.invalid", 443, True), proxy_for("https://compute.invalid"))
-    assert finding.verdict == "problem" and "403 Not for you" in finding.text
+    assert finding.verdict == "problem" and told in finding.text and remedy in finding.remedy
+    assert f"http://127.0.0.1:{port} (https_proxy)" in finding.text and "inspected" not in finding.remedy and "planted" not in finding.lines()
 
 
 def test_a_proxy_of_a_kind_that_cannot_be_looked_through_is_no_problem(monkeypatch):
@@ -234,7 +274,7 @@ def test_a_proxy_of_a_kind_that_cannot_be_looked_through_is_no_problem(monkeypat
 
 
 def test_a_broken_second_look_is_not_taken_for_interception(authority, trusted, monkeypatch):
-    monkeypatch.setenv("REQUESTS_CA_BUNDLE", trusted)
+    monkeypatch.setenv("GLOBUS_SDK_VERIFY_SSL", trusted)
     first = threading.Event()
 
     def only_once(connection):

@@ -32,7 +32,7 @@ PROBE = Probe(EndpointSeen(ID, "cluster", True), task_uuid="t", submitting=100.0
 
 def found(probe=PROBE, **result):
     changed = probe if not result else replace(probe, result=replace(probe.result, **result))
-    return {finding.check: finding for finding in findings_of(changed, 60.0)}
+    return {finding.check: finding for finding in findings_of(changed, 60.0, "https://compute.invalid")}
 
 
 def test_the_probe_has_no_bytecode_and_runs_where_this_package_is_not():
