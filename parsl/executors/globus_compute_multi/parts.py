@@ -79,7 +79,7 @@ class Parts:
         self._stopping = threading.Event()
         self._run_log = RunLog(log_path)
         self._records = records
-        records.start(self._run_log.path, self._run_log.epoch)
+        records.start(self._run_log.path, self._run_log.epoch, self._run_log.id)
         self._resolver = Resolver(monitor, records)
         self.owner = Owner(scheduler=scheduler, matcher=Matcher(session), governor=governor, resolver=self._resolver, run_log=self._run_log,
                            endpoint_ids=endpoint_ids, ran_on=ran_on, label=label)

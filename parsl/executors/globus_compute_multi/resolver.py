@@ -8,7 +8,17 @@ import threading
 import time
 from collections import deque
 from concurrent.futures import Future
-from typing import Any, Callable, Deque, List, NamedTuple, Optional, Tuple, Union
+from typing import (
+    Any,
+    Callable,
+    Deque,
+    Dict,
+    List,
+    NamedTuple,
+    Optional,
+    Tuple,
+    Union,
+)
 
 from parsl.app.errors import RemoteExceptionWrapper
 from parsl.executors.globus_compute_multi.arguments import text_of
@@ -22,7 +32,11 @@ from parsl.executors.globus_compute_multi.monitoring import (
     unpack_messages,
 )
 from parsl.executors.globus_compute_multi.observe.readers import Records
-from parsl.executors.globus_compute_multi.observe.records import Ended, ended_by
+from parsl.executors.globus_compute_multi.observe.records import (
+    NOT_OPENED,
+    Ended,
+    ended_by,
+)
 from parsl.executors.globus_compute_multi.scheduling.actions import AttemptEnded
 from parsl.executors.globus_compute_multi.scheduling.events import Outcome
 from parsl.executors.globus_compute_multi.versions import explain, our_versions
@@ -37,8 +51,14 @@ _MOST_HANGING = 3
 #: Records that are published before the next future is completed: many, since callbacks take longer than that, yet other tasks may wait for it.
 _MOST_AHEAD = 100
 
+#: Seconds after which a future is completed whatever there is to be published: unpickling may take long, too.
+_LONGEST_AHEAD = 0.01
+
 #: An attempt that has ended, when that was known, and the lines in the log then.
 _Told = Tuple[AttemptEnded, float, int]
+
+#: What has ended, and the future that it completes.
+_Job = Tuple[Union[Ended, _Told], Optional["Future[Any]"]]
 
 #: Seconds that each of them but the first is waited for.
 _LESS_PATIENCE = 0.5
@@ -50,7 +70,7 @@ class _Opened(NamedTuple):
     Parameters
     ----------
     value : object
-        For the future: what the app returned, or the wrapper in which Parsl has put what it raised.
+        For the future: what the app returned, or the wrapper in which Parsl has put what it raised; ``NOT_OPENED`` if nobody looks.
     error : BaseException or None
         For the future.
     raised : BaseException or None
@@ -62,12 +82,21 @@ class _Opened(NamedTuple):
     raised: Optional[BaseException] = None
 
 
+class _Published(NamedTuple):
+    """What is to be completed now, of which task, and since when."""
+
+    name: str
+    future: "Future[Any]"
+    opened: _Opened
+    since: float
+
+
 class Resolver:
     """One thread that unpickles results, publishes their records, and completes futures, in the order in which it is told of them.
 
     Completing a future runs the DataFlowKernel's retry handler, checkpoints and the user's callbacks, and unpickling runs code of the
-    user's too. Neither may hold up the scheduler or the result stream. So that records are seen at once in a burst of results, all that has
-    come is published before the next future is completed.
+    user's too. Neither may hold up the scheduler or the result stream. So that records are seen at once in a burst of results, what has
+    come is published before the next future is completed, unless that takes more than ten milliseconds.
 
     Parameters
     ----------
@@ -80,10 +109,10 @@ class Resolver:
     def __init__(self, monitor: Optional[Callable[[TaggedMonitoringMessage], None]] = None, records: Optional[Records] = None) -> None:
         self._monitor = monitor
         self._records = Records() if records is None else records
-        self._jobs: "queue.SimpleQueue[Optional[Tuple[Union[Ended, _Told], Optional[Future[Any]]]]]" = queue.SimpleQueue()
+        self._jobs: "queue.SimpleQueue[Optional[_Job]]" = queue.SimpleQueue()
         self._threads: List[threading.Thread] = []
-        self._current = ""
-        self._opened: "Deque[Tuple[str, Future[Any], _Opened]]" = deque()  # published, and to be completed
+        self._in_hand: Dict[threading.Thread, Tuple[str, str]] = {}  # what a thread is doing, and for which task
+        self._published: Deque[_Published] = deque()
         self._steps = 0
         self._finished = False
 
@@ -104,33 +133,41 @@ class Resolver:
         self._jobs.put(None)
 
     def join(self, patience: float, timeout: float = math.inf) -> bool:
-        """Wait until all is completed, after :meth:`finish`, for ``timeout`` seconds at most; whether it is. What is left then goes on.
+        """Wait until all is published and completed, after :meth:`finish`, for ``timeout`` seconds at most; whether it is.
 
-        A callback that has not returned for ``patience`` seconds is named in the log and left alone, and another thread completes the futures
-        behind it; of further ones, less is waited for. On the resolver's own thread, that is called by a callback, it does not wait.
+        What is left then goes on. User code that has not returned for ``patience`` seconds is named in the log and left alone, and another
+        thread goes on with what is behind it; of further ones, less is waited for. On the resolver's own thread, that is called by a callback,
+        it publishes what is left, since the records are closed next, and does not wait for futures, which are completed when it has returned.
         """
+        deadline = time.monotonic() + timeout
         if threading.current_thread() in self._threads:
-            return True
-        deadline, hanging = time.monotonic() + timeout, 0
+            return self._publish_rest(deadline) and not self._published
+        hanging: List[threading.Thread] = []
         while True:
-            thread, steps, left = self._threads[-1], self._steps, deadline - time.monotonic()
+            busy = [thread for thread in self._threads if thread not in hanging and thread.is_alive()]
+            if not busy:
+                if self._finished:
+                    return not any(thread in self._in_hand for thread in hanging)
+                self._start_thread()  # whatever ended it, the futures need one
+                continue
+            thread, steps, left = busy[-1], self._steps, deadline - time.monotonic()
             wait = max(0.0, min(patience, left))
             thread.join(wait)
-            moved = self._steps != steps
             if not thread.is_alive():
-                if self._finished:
-                    return True
-                self._start_thread()  # whatever ended it, the futures need one
-            elif left <= 0 or (not moved and hanging == _MOST_HANGING):
-                # one of the queue is the word of the end, and one that is being completed is not in it
-                logger.warning("%d futures are not completed yet, since callbacks on futures take long, now that on %s; that goes on while this "
-                               "process lives", self._jobs.qsize() + len(self._opened), self._current)
-                if hanging < _MOST_HANGING:
+                continue
+            moved = self._steps != steps
+            now = "%s %s" % self._in_hand.get(thread, ("taking up the next", "task"))
+            if left <= 0 or (not moved and len(hanging) == _MOST_HANGING):
+                # one of the queue is the word of the end
+                count = max(0, self._jobs.qsize() - 1) + len(self._published) + len(self._in_hand)
+                logger.warning("%d futures are not completed yet, since callbacks on futures, or unpickling, take long, now %s; that goes on "
+                               "while this process lives", count, now)
+                if len(hanging) < _MOST_HANGING:
                     self._start_thread()  # perhaps that one hangs, and there is no time left to see
                 return False
-            elif not moved:
-                hanging += 1
-                logger.error("A callback on the future of %s has not returned for %.1f s; it is left alone", self._current, wait)
+            if not moved:
+                hanging.append(thread)
+                logger.error("%s has not come to an end for %.1f s; it is left alone", now[0].upper() + now[1:], wait)
                 self._start_thread()
                 patience = min(patience, _LESS_PATIENCE)
 
@@ -144,51 +181,81 @@ class Resolver:
 
     def _do_next(self) -> bool:
         """Publish what has come, or else complete the next future; whether there is more to do. It holds nothing of the user's while waiting."""
-        try:
-            if len(self._opened) >= _MOST_AHEAD:
-                raise queue.Empty
-            job = self._jobs.get(block=not self._opened)
-        except queue.Empty:
-            self._complete_next()
-            return True
-        if job is not None:
+        job: Union[_Job, Tuple[()], None] = ()
+        if not self._is_late():
+            try:
+                job = self._jobs.get(block=not self._published)
+            except queue.Empty:
+                pass  # nothing of the user's in here: what callbacks raise would have this exception for its context
+        if job:
             self._publish(*job)
             return True
-        self._jobs.put(None)  # for the next time, and for the threads that take over from one another
-        if self._opened:
-            self._complete_next()
-            return True
-        self._finished = True
-        return False
+        if job is None:
+            self._jobs.put(None)  # for the next time, and for the threads that take over from one another
+            if not self._published:
+                self._finished = True
+                return False
+        self._complete_next()
+        return True
+
+    def _is_late(self) -> bool:
+        """Whether the next future has waited for the publishing of others as long as it may."""
+        try:
+            return bool(self._published) and (
+                len(self._published) >= _MOST_AHEAD or time.monotonic() - self._published[0].since >= _LONGEST_AHEAD)
+        except IndexError:
+            return False  # another thread that took over has taken it
+
+    def _publish_rest(self, deadline: float) -> bool:
+        """Publish what is left, on a thread that is in user code called by this; whether that was done in time."""
+        thread = threading.current_thread()
+        before = self._in_hand.get(thread, ("code of the user's during", "results"))
+        try:
+            while time.monotonic() < deadline:
+                job = self._jobs.get_nowait()
+                if job is None:
+                    self._jobs.put(None)
+                    return True
+                self._publish(*job)
+            return False
+        except queue.Empty:
+            return True  # another thread has the word of the end in hand
+        finally:
+            self._in_hand[thread] = before
 
     def _publish(self, told: "Union[Ended, _Told]", future: "Optional[Future[Any]]") -> None:
         ended = told if isinstance(told, Ended) else ended_by(*told)
-        self._current = ended.task.name
+        thread, name = threading.current_thread(), ended.task.name
+        self._in_hand[thread] = ("the unpickling of the result of", name)
         opened: _Opened
         try:
             opened = self._open(ended, future is not None)
         except BaseException as e:  # code of the user's that nobody has thought of: the other futures need this thread
-            opened = _Opened(error=ResultNotReadable(f"what {self._current} returned or raised cannot be read here ({type(e).__name__})"))
+            opened = _Opened(error=ResultNotReadable(f"what {name} returned or raised cannot be read here ({type(e).__name__})"))
         try:
             self._records.publish(ended, opened.value, opened.error or opened.raised)
         except BaseException:  # finalizers are the user's, too
-            logger.exception("The result record of %s may be lost for some or all who read them", self._current)
+            logger.exception("The result record of %s may be lost for some or all who read them", name)
         if future is not None:
-            self._opened.append((ended.task.name, future, opened))
+            self._published.append(_Published(name, future, opened, time.monotonic()))
+        self._in_hand.pop(thread, None)
         self._steps += 1
 
     def _complete_next(self) -> None:
         try:
-            self._current, future, opened = self._opened.popleft()
+            name, future, opened, _ = self._published.popleft()
         except IndexError:
             return  # another thread that took over has taken it
+        thread = threading.current_thread()
+        self._in_hand[thread] = ("a callback on the future of", name)
         try:
             if opened.error is None:
                 future.set_result(opened.value)
             else:
                 future.set_exception(opened.error)
         except BaseException:  # a callback that raises SystemExit, say: the other futures need this thread
-            logger.exception("A callback on the future of %s ended with an error", self._current)
+            logger.exception("A callback on the future of %s ended with an error", name)
+        self._in_hand.pop(thread, None)
         self._steps += 1
 
     def _open(self, ended: Ended, completes: bool) -> _Opened:
@@ -197,22 +264,22 @@ class Resolver:
         if ended.error is not None or result is None:
             return _Opened(error=ended.error)
         if completes:
-            self._pass_on_monitoring(result, str(ended.endpoint))
+            self._pass_on_monitoring(result, ended)
         elif not self._records.wanted or not Outcome(ended.outcome).is_final:
-            return _Opened()
-        return _unpack(result, self._current)
+            return _Opened(NOT_OPENED)
+        return _unpack(result, ended.task.name)
 
-    def _pass_on_monitoring(self, message: ResultMessage, endpoint: str) -> None:
+    def _pass_on_monitoring(self, message: ResultMessage, ended: Ended) -> None:
         if self._monitor is None:
             return
         lost = message.monitoring_lost
         try:
             for sent in unpack_messages(message.monitoring):
-                self._monitor(name_endpoint(sent, endpoint))
+                self._monitor(name_endpoint(sent, str(ended.endpoint)))
         except BaseException as e:  # unpickling runs what code it likes; the value is what matters
             lost = f"some or all, for they cannot be read ({text_of(e)})"
         if lost:
-            logger.warning("Monitoring messages of %s were lost: %s", self._current, lost)
+            logger.warning("Monitoring messages of %s were lost: %s", ended.task.name, lost)
 
 
 def _unpack(message: ResultMessage, name: str) -> _Opened:

@@ -42,16 +42,34 @@ class _Attempt(NamedTuple):
 
 
 class RecordBuilder:
-    """Makes records from the lines of a run log, given one after the other, of any version."""
+    """Makes records from the lines of a run log, given one after the other, of any version.
+
+    After lines were lost (the disk was full), those that do not fit are left out, since what they go on with is not known.
+    """
 
     def __init__(self) -> None:
         self._cores: Dict[str, Any] = {}  # of each thread class, by endpoint
         self._tasks: Dict[int, _Task] = {}  # that are not finished
         self._attempts: Dict[str, _Attempt] = {}
         self._lost: Dict[int, Dict[str, _Attempt]] = {}  # finished ones that may complete their task all the same
+        self._incomplete = False
 
     def take(self, line: Dict[str, Any]) -> Optional[ResultRecord]:
-        """Take in a line; the record of what has ended with it, if anything has."""
+        """Take in a line; the record of what has ended with it, if anything has.
+
+        Raises
+        ------
+        KeyError, TypeError, ValueError
+            If it cannot be, and no lines before it were lost.
+        """
+        try:
+            return self._take(line)
+        except (KeyError, TypeError, ValueError):
+            if self._incomplete:
+                return None
+            raise
+
+    def _take(self, line: Dict[str, Any]) -> Optional[ResultRecord]:
         kind = line.get("kind")
         if kind == "attempt":
             return self._take_attempt(line)
@@ -59,6 +77,8 @@ class RecordBuilder:
             return self._take_task(line)
         if "endpoints" in line:
             self._cores = {e["endpoint"]: [c["cores"] for c in e["threads"]] for e in line["endpoints"]}
+        elif kind == "log" and line.get("state") == "lost":
+            self._incomplete = True
         return None
 
     def _take_task(self, line: Dict[str, Any]) -> Optional[ResultRecord]:
@@ -104,7 +124,7 @@ class RecordBuilder:
             line.get("host"), {key: line[key] for key in VERSION_KEYS if key in line}, line.get("result_bytes"), final, False)
 
 
-def read_history(path: Path, lines: int) -> Iterator[Optional[ResultRecord]]:
+def read_history(path: Path, lines: int, log_id: Optional[str] = None) -> Iterator[Optional[ResultRecord]]:
     """The records that the first lines of a run log tell of.
 
     Parameters
@@ -113,6 +133,8 @@ def read_history(path: Path, lines: int) -> Iterator[Optional[ResultRecord]]:
         Of a log that is perhaps being written.
     lines : int
         How many lines to read. If the log does not get so long, it is given up after five seconds, with a warning.
+    log_id : str, optional
+        What the first line must have under this name. Default: any.
 
     Yields
     ------
@@ -124,11 +146,13 @@ def read_history(path: Path, lines: int) -> Iterator[Optional[ResultRecord]]:
     OSError
         If the log cannot be read.
     InconsistentLog
-        If it is damaged.
+        If it is damaged, or that of another run.
     """
     builder, left, last = RecordBuilder(), lines, time.monotonic()
     for line in follow_log(path, poll=_POLL):
         if line is not None:
+            if left == lines and log_id not in (None, line.get("log_id")):
+                raise InconsistentLog(f"{path} is the log of another run by now; that of this run is beside it, under its name and a number")
             # a line may tell that others were lost
             left, last = left - (line["lines"] if line.get("state") == "lost" and line["kind"] == "log" else 1), time.monotonic()
             try:

@@ -1,17 +1,20 @@
 """Who reads result records, and the place where all of them come by."""
 from __future__ import annotations
 
-import itertools
+import functools
+import logging
 import queue
 import threading
 import time
 import weakref
+from collections import deque
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Callable, Iterator, List, Optional, Type
+from typing import Any, Callable, Deque, Iterator, List, Optional, Type
 
 from parsl.executors.globus_compute_multi.errors import ValuesNotKept
 from parsl.executors.globus_compute_multi.observe.history import read_history
+from parsl.executors.globus_compute_multi.observe.logfile import InconsistentLog
 from parsl.executors.globus_compute_multi.observe.records import (
     Ended,
     ResultRecord,
@@ -19,6 +22,8 @@ from parsl.executors.globus_compute_multi.observe.records import (
 )
 from parsl.executors.globus_compute_multi.observe.sink import Sink
 from parsl.executors.globus_compute_multi.observe.values import Values
+
+logger = logging.getLogger(__name__)
 
 #: Seconds that the user's response queue is waited for at the end.
 _SINK_SECONDS = 1.0
@@ -33,18 +38,22 @@ class Reader:
 
     Its methods may be called on any threads; those that share one reader share its records.
 
-    Attributes
-    ----------
-    history_lines : int
-        Lines of the run log that tell of what was before it.
+    A record is there before the future that it decides is done: when that is, :meth:`available` of a reader made before the first task has it.
+
+    Readers come from :meth:`.GlobusComputeMultiExecutor.results`; do not make them.
     """
 
-    def __init__(self, history: Optional[Iterator[Optional[ResultRecord]]], history_lines: int, leave: Callable[["Reader"], None]) -> None:
-        self.history_lines = history_lines
+    def __init__(self, history: Optional[Callable[[], Iterator[Optional[ResultRecord]]]], history_lines: int,
+                 leave: Callable[["Reader"], None]) -> None:
+        self._history_lines = history_lines  # of the run log, that tell of what was before it
         self._history = history
-        self._history_lock = threading.Lock()
+        self._history_records: Optional[Iterator[Optional[ResultRecord]]] = None
+        self._history_taken = 0
+        # Reentrant, since garbage collection may run code of the user's anywhere, which may call us.
+        self._history_lock = threading.RLock()
         self._leave = leave
         self._records: "queue.SimpleQueue[Optional[ResultRecord]]" = queue.SimpleQueue()
+        self._given_back: Deque[ResultRecord] = deque()
         self._closed = False
 
     def get(self, timeout: Optional[float] = None) -> Optional[ResultRecord]:
@@ -66,7 +75,7 @@ class Reader:
             Once, if the run log is needed and cannot be read. The records after that are there all the same.
         """
         deadline = None if timeout is None else time.monotonic() + timeout
-        while self._history is not None and not self._closed:
+        while not self._closed and (self._given_back or self._history is not None):
             record = self._next_of_history()
             if record is not None:
                 return record
@@ -83,42 +92,62 @@ class Reader:
         return record
 
     def available(self) -> List[ResultRecord]:
-        """The records that are there already and were not read yet, without waiting for any."""
+        """The records that are there already and were not read yet, without waiting for any.
+
+        Raises
+        ------
+        OSError, InconsistentLog
+            As :meth:`get`.
+        """
         records: List[ResultRecord] = []
-        while True:
-            record = self.get(0)
-            if record is None:
-                return records
-            records.append(record)
+        try:
+            while True:
+                record = self.get(0)
+                if record is None:
+                    return records
+                records.append(record)
+        except BaseException:
+            self._given_back.extendleft(reversed(records))  # for the next time
+            raise
 
     def close(self) -> None:
         """End the reader, also for a thread that waits for a record. What it has not read is forgotten."""
         self._leave(self)
         self._closed = True
-        with self._history_lock:
-            self._history = None
+        self._history = None
+        self._given_back.clear()
         try:
             while True:
                 self._records.get_nowait()
         except queue.Empty:
             self._records.put(None)
 
-    def put(self, record: Optional[ResultRecord]) -> None:
-        """Give it a record; None is the end. For :class:`Records`."""
+    def _put(self, record: Optional[ResultRecord]) -> None:
+        """Give it a record; None is the end."""
         self._records.put(record)
 
     def _next_of_history(self) -> Optional[ResultRecord]:
+        """The next record from the log; None if there is none yet, or if there are no more."""
         with self._history_lock:
+            if self._given_back:
+                return self._given_back.popleft()
             if self._history is None:
                 return None
             try:
-                return next(self._history)
+                if self._history_records is None:
+                    self._history_records = _after(self._history_taken, self._history())
+                record = next(self._history_records)
             except StopIteration:
-                self._history = None
+                self._history = self._history_records = None
                 return None
-            except BaseException:
-                self._history = None  # what raised can give no more
+            except (OSError, InconsistentLog):
+                self._history = self._history_records = None
                 raise
+            except BaseException:
+                self._history_records = None  # it was interrupted: the next time, it begins anew after those that were taken
+                raise
+            self._history_taken += record is not None
+            return record
 
     def __iter__(self) -> Iterator[ResultRecord]:
         return self
@@ -134,6 +163,15 @@ class Reader:
 
     def __exit__(self, kind: Optional[Type[BaseException]], value: Optional[BaseException], trace: Optional[TracebackType]) -> None:
         self.close()
+
+
+def _after(count: int, records: Iterator[Optional[ResultRecord]]) -> Iterator[Optional[ResultRecord]]:
+    """``records`` without the first so many."""
+    for record in records:
+        if record is None or not count:
+            yield record
+        else:
+            count -= 1
 
 
 class Records:
@@ -159,12 +197,14 @@ class Records:
         self._lock = threading.RLock()
         self._readers: "List[weakref.ref[Reader]]" = []
         self._log_path: Optional[Path] = None
+        self._log_id: Optional[str] = None
         self._epoch = 0.0
         self._log_lines = 0
         self._not_in_log: List[ResultRecord] = []
         self._closed = False
+        self._late_is_news = False
 
-    def start(self, log_path: Path, epoch: float) -> None:
+    def start(self, log_path: Path, epoch: float, log_id: Optional[str] = None) -> None:
         """Learn where the run log is, before anything is published.
 
         Parameters
@@ -172,16 +212,23 @@ class Records:
         log_path : Path
         epoch : float
             When ``time.monotonic`` was 0, in seconds since 1970, as the log has it.
+        log_id : str, optional
+            Which the log has. Default: it is not looked at.
         """
         self._log_path = log_path
+        self._log_id = log_id
         self._epoch = epoch
 
     def reader(self) -> Reader:
         """A new reader of all records, from the first."""
         with self._lock:
-            reader = Reader(self._history(), self._log_lines, self._forget)
+            path, lines = self._log_path, self._log_lines
+            history = None if path is None or not lines else functools.partial(read_history, path, lines, self._log_id)
+            reader = Reader(history, lines, self._forget)
+            for record in self._not_in_log:
+                reader._put(record)
             if self._closed:
-                reader.put(None)
+                reader._put(None)
             else:
                 self._readers.append(weakref.ref(reader))
         return reader
@@ -211,7 +258,7 @@ class Records:
         """
         with self._lock:
             self._log_lines = max(self._log_lines, ended.log_lines)
-            if not self.wanted and ended.log_lines:
+            if not self.wanted and not self._late_is_news and ended.log_lines:
                 return
             record = make_record(ended, self._epoch, value, exception)
             if not ended.log_lines:
@@ -219,13 +266,15 @@ class Records:
             readers = [reference() for reference in self._readers]
             for reader in readers:
                 # what took long to unpickle may come behind what was handed over after it, and the log has told the reader of it
-                if reader is not None and (ended.log_lines > reader.history_lines or not ended.log_lines):
-                    reader.put(record)
+                if reader is not None and (ended.log_lines > reader._history_lines or not ended.log_lines):
+                    reader._put(record)
             if None in readers:
                 self._readers = [reference for reference in self._readers if reference() is not None]
             if self._values is not None and record.final:
                 self._values.add(record)
-        if self._sink is not None and not self._closed:
+        if self._closed:
+            self._tell_late(record)
+        elif self._sink is not None:
             self._sink.put(record)
 
     def close(self, timeout: float = _SINK_SECONDS) -> bool:
@@ -244,16 +293,18 @@ class Records:
         if self._closed:
             return True
         with self._lock:
+            self._late_is_news = self._sink is not None or bool(self._readers)
             readers, self._readers, self._closed = [reference() for reference in self._readers], [], True
             for reader in readers:
                 if reader is not None:
-                    reader.put(None)
+                    reader._put(None)
         return self._sink is None or self._sink.stop(timeout)
 
-    def _history(self) -> Optional[Iterator[Optional[ResultRecord]]]:
-        """The records before now, if there are any."""
-        earlier = iter(()) if self._log_path is None or not self._log_lines else read_history(self._log_path, self._log_lines)
-        return itertools.chain(earlier, list(self._not_in_log)) if self._log_lines or self._not_in_log else None
+    def _tell_late(self, record: ResultRecord) -> None:
+        if self._late_is_news:
+            self._late_is_news = False
+            logger.warning("What ended last came after the end of results() and the response queue, first of all the result of task %d (%s). "
+                           "Who calls results() again gets all of it", record.task_id, record.app)
 
     def _forget(self, reader: Reader) -> None:
         with self._lock:

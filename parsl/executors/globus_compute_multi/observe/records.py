@@ -1,7 +1,8 @@
 """Result records: what is known of each attempt that has ended."""
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Dict, NamedTuple, Optional
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Dict, NamedTuple, Optional, Tuple
 
 from parsl.executors.globus_compute_multi.arguments import shown
 from parsl.executors.globus_compute_multi.scheduling.actions import AttemptEnded
@@ -9,6 +10,9 @@ from parsl.executors.globus_compute_multi.scheduling.actions import AttemptEnded
 if TYPE_CHECKING:
     from parsl.executors.globus_compute_multi.compute.envelope import ResultMessage
     from parsl.executors.globus_compute_multi.messages import TaskInfo
+
+#: In place of a value that nobody has unpickled.
+NOT_OPENED = object()
 
 #: What a result says of the software that made it.
 VERSION_KEYS = ("python", "parsl", "dill", "sdk")
@@ -71,11 +75,13 @@ def ended_by(action: AttemptEnded, received: float, log_lines: int) -> Ended:
                  received, action.outcome.value, action.message, action.payload, None, action.resolves, log_lines)
 
 
-class ResultRecord(NamedTuple):
+@dataclass(frozen=True, eq=False, repr=False)
+class ResultRecord:
     """How an attempt ended, or why the executor has given a task up.
 
     Times are in seconds since 1970: ``submitted``, ``dispatched`` and ``received`` on this machine's clock, ``started`` and ``finished`` on
-    the endpoint's. A list of records makes a table: ``pandas.DataFrame(records)``.
+    the endpoint's. Records make a table: ``pandas.DataFrame([record.as_dict() for record in records])``. Two are equal if they tell of the same
+    end in the same way: if ``task_id``, ``attempt``, ``outcome``, ``received`` and ``has_value`` are; values are not compared.
 
     Parameters
     ----------
@@ -108,7 +114,8 @@ class ResultRecord(NamedTuple):
     outcome : str
         ``ok``; ``app_failed`` or ``raised`` (the app raised), ``too_large`` (its value is); ``not_unpacked``, ``task_failed``, ``unreadable``,
         ``rejected`` or ``lost`` (failures outside the app); if the executor has given the task up, why: ``impossible``, ``endpoints_failed``,
-        ``policy``, ``lost``, ``credentials``, ``cancelled`` or ``shutdown``.
+        ``policy``, ``lost``, ``credentials``, ``cancelled`` or ``shutdown``. A value that cannot be unpickled here is ``ok``, with an
+        ``exception``.
     value : object
         What the app returned, if ``has_value``.
     exception : Exception or None
@@ -127,8 +134,8 @@ class ResultRecord(NamedTuple):
     final : bool
         Whether it has decided the task: its future is completed by it. False if it is tried again, or another attempt was faster.
     has_value : bool
-        Whether ``value`` is what the app returned. Not so for failures, for records that are read from the log, and for values that could not be
-        pickled for another process (``value`` is their ``repr`` then).
+        Whether ``value`` is what the app returned. Not so for failures, for records that are read from the log, for a result that came late
+        and that nobody looked at then, and for values that could not be pickled for another process (``value`` is their ``repr`` then).
     """
 
     task_id: int
@@ -157,7 +164,7 @@ class ResultRecord(NamedTuple):
 
     @property
     def ok(self) -> bool:
-        """Whether the app returned a value, and it could be read."""
+        """Whether the app returned a value, and it could be unpickled here, as far as known: the log does not tell the latter."""
         return self.outcome == "ok" and self.exception is None
 
     @property
@@ -175,8 +182,18 @@ class ResultRecord(NamedTuple):
             return None
         return max(0.0, self.received - self.dispatched - run_seconds)
 
+    def as_dict(self) -> Dict[str, Any]:
+        """What is listed above, by name."""
+        return dict(self.__dict__)
+
+    def _identity(self) -> Tuple[Any, ...]:
+        return self.task_id, self.attempt, self.outcome, self.received, self.has_value
+
+    def __eq__(self, other: object) -> bool:
+        return self._identity() == other._identity() if isinstance(other, ResultRecord) else NotImplemented
+
     def __hash__(self) -> int:
-        return hash((self.task_id, self.attempt, self.outcome))  # few values can be hashed
+        return hash(self._identity())
 
     def __repr__(self) -> str:
         what = f"task {self.task_id} ({self.app})"
@@ -205,12 +222,12 @@ def make_record(ended: Ended, epoch: float, value: Any, exception: Optional[Base
     epoch : float
         When ``time.monotonic`` was 0, in seconds since 1970.
     value : object
-        What the app returned. Taken only if that is the outcome, and ``exception`` is None.
+        What the app returned, or ``NOT_OPENED``. Taken only if that is the outcome, and ``exception`` is None.
     exception : BaseException or None
         What the app raised, the executor's own error, or why the value cannot be read.
     """
     task, result = ended.task, ended.result
-    has_value = ended.outcome == "ok" and exception is None
+    has_value = ended.outcome == "ok" and exception is None and value is not NOT_OPENED
     if result is None:
         info: Dict[str, Any] = {}
         versions: Dict[str, str] = {}

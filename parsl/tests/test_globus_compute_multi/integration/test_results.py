@@ -5,6 +5,7 @@ import multiprocessing
 import queue
 import threading
 import time
+from concurrent.futures import as_completed
 
 import pytest
 
@@ -114,6 +115,18 @@ def test_a_loop_over_results_on_another_thread_ends_with_the_executor(workflow):
             executor.values()
     reading.join(DEADLINE)
     assert not reading.is_alive() and sorted(record.value for record in seen) == sorted(i * i for i in range(10))
+
+
+def test_when_the_last_future_is_done_all_records_were_available(workflow):
+    with workflow() as (dfk, executor):
+        results, seen = executor.results(), []
+        app = python_app(square, data_flow_kernel=dfk)
+        futures = [app(app(i)) for i in range(30)] + [python_app(fail, data_flow_kernel=dfk)(i) for i in range(3)]
+        for done, _ in enumerate(as_completed(futures, DEADLINE), 1):
+            seen += results.available()
+            assert len(seen) >= done
+        assert sorted(record.value for record in seen if record.ok) == sorted([i ** 2 for i in range(30)] + [i ** 4 for i in range(30)])
+        assert sum(not record.ok for record in seen) == 3
 
 
 def add_up(source, answer):

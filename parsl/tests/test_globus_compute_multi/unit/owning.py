@@ -55,7 +55,7 @@ class Harness:
         self.came = threading.Semaphore(0)
         self._given = 0
         self.records, self.run_log = Records(), RunLog(path)
-        self.records.start(path, self.run_log.epoch)
+        self.records.start(path, self.run_log.epoch, self.run_log.id)
         self.resolver = Resolver(records=self.records)
         self.specs = [spec("a"), spec("b")]
         self.owner = Owner(scheduler=Scheduler(self.specs, Settings(AheadRule(None, 0), None), policy), matcher=Matcher(SESSION),

@@ -5,6 +5,7 @@ import gc
 import pickle
 import threading
 import weakref
+from dataclasses import replace
 
 import pytest
 
@@ -49,8 +50,8 @@ def test_the_record_of_a_task_that_was_given_up_says_why():
 
 def test_clocks_that_are_set_back_give_no_negative_times():
     record = make_record(ended(), 1000.0, 1, None)
-    assert record._replace(started=1005.0, finished=1003.0).run_seconds is None
-    assert record._replace(received=1003.0).queue_seconds == 0.0
+    assert replace(record, started=1005.0, finished=1003.0).run_seconds is None
+    assert replace(record, received=1003.0).queue_seconds == 0.0
 
 
 class Unshown:
@@ -77,6 +78,38 @@ def test_records_can_be_pickled_and_put_in_sets():
     record = make_record(ended(), 1000.0, [1], None)
     assert pickle.loads(pickle.dumps(record)) == record
     assert len({record, pickle.loads(pickle.dumps(record)), make_record(ended(2), 0.0, [1], None)}) == 2
+
+
+class Unclear:
+    """A value that cannot be compared, like an array of numpy."""
+
+    __hash__ = None
+
+    def __eq__(self, other):
+        raise ValueError("the truth is ambiguous")
+
+    def __lt__(self, other):
+        return True
+
+
+def test_records_are_compared_by_what_they_tell_of_and_not_by_their_values():
+    record = make_record(ended(), 1000.0, Unclear(), None)
+    assert record == make_record(ended(), 1000.0, Unclear(), None) and record in [record]
+    for other in (replace(record, has_value=False), replace(record, outcome="lost"), make_record(ended(2), 0.0, 1, None)):
+        assert record != other
+    assert record != tuple(record.as_dict().values())
+    with pytest.raises(TypeError):
+        sorted([record, record])
+    with pytest.raises(TypeError):
+        task_id, *_ = record
+
+
+def test_records_make_a_table():
+    record = make_record(ended(5), 1000.0, [1], None)
+    row = record.as_dict()
+    assert list(row)[:4] == ["task_id", "node", "try_id", "app"] and len(row) == 23 and row["value"] is record.value
+    row["value"] = 3
+    assert record.value == [1]
 
 
 # readers

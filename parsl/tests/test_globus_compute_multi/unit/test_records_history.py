@@ -87,7 +87,7 @@ def test_a_record_from_the_log_has_all_but_value_and_exception(tmp_path):
         assert told.value is told.exception is None
         for field in ("submitted", "dispatched", "received"):
             assert getattr(told, field) == pytest.approx(getattr(was, field), abs=0.05)
-        same = set(was._fields) - {"value", "exception", "has_value", "submitted", "dispatched", "received", "cores", "result_bytes"}
+        same = set(was.as_dict()) - {"value", "exception", "has_value", "submitted", "dispatched", "received", "cores", "result_bytes"}
         assert {field: getattr(told, field) for field in same} == {field: getattr(was, field) for field in same}
 
 
@@ -214,3 +214,119 @@ def test_attempts_that_are_abandoned_at_the_end_have_no_record_and_late_results_
     assert take(kind="attempt", attempt=None, state="unmatched", task_uuid="x", outcome="ok") is None
     assert take(kind="attempt", attempt="2.1", state="finished", outcome="abandoned") is None
     assert take(kind="task", task=2, state="failed", reason="shutdown") == (None, "shutdown", True)
+
+
+HEADER = {"t": 0.0, "kind": "log", "log": "globus_compute_multi", "schema": 2, "part": 1, "endpoints": []}
+
+
+def lines_of(task):
+    """What the log tells of a task that is done."""
+    attempt = {"t": 1.0, "kind": "attempt", "attempt": f"{task}.1"}
+    return [{"t": 1.0, "kind": "task", "task": task, "state": "pending", "app": "app"},
+            {**attempt, "state": "running", "task": task, "endpoint": "a", "thread_class": 0, "dispatch": task},
+            {**attempt, "state": "finished", "outcome": "ok"},
+            {"t": 1.0, "kind": "task", "task": task, "state": "done", "attempt": f"{task}.1"}]
+
+
+@pytest.fixture
+def written(tmp_path):
+    """Writes a log of these lines; its path."""
+    def write(*lines):
+        path = tmp_path / "written.jsonl"
+        path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+        return path
+    return write
+
+
+def task_ids(records):
+    return [record.task_id for record in records if record is not None]
+
+
+def test_lines_that_go_on_with_lost_ones_are_left_out_and_the_others_are_read(written):
+    path = written(HEADER, *lines_of(1), {"t": 1.0, "kind": "log", "state": "lost", "lines": 2}, *lines_of(2)[2:], *lines_of(3), *lines_of(4))
+    assert task_ids(history.read_history(path, 17)) == [1, 3, 4]
+
+
+def test_lines_that_do_not_fit_when_none_were_lost_are_an_error(written):
+    with pytest.raises(InconsistentLog, match="2.1"):
+        list(history.read_history(written(HEADER, *lines_of(2)[2:]), 3))
+
+
+def test_what_is_not_in_the_log_is_seen_though_the_log_cannot_be_read(written):
+    records = Records()
+    records.start(written(HEADER, *lines_of(2)[2:]), 0.0)
+    records.publish(ended(1, lines=3), 1, None)
+    crash = ended(3, "shutdown", error=ValueError("crash"), lines=0)
+    records.publish(crash, None, crash.error)
+    reader = records.reader()
+    records.publish(ended(4, lines=5), 4, None)
+    with pytest.raises(InconsistentLog):
+        reader.get(10)
+    assert task_ids(reader.available()) == [3, 4]
+
+
+def test_the_log_of_a_later_run_under_the_same_name_is_not_taken_for_that_of_this_run(tmp_path):
+    path = tmp_path / "run.jsonl"
+    first, second = Records(), Records()
+    for records, task in ((first, 1), (second, 2)):
+        log = RunLog(path)
+        records.start(path, log.epoch, log.id)
+        log.start(endpoints=[], run_id="the same")
+        for line in lines_of(task):
+            log.write(0.0, line)
+        records.publish(ended(task, lines=5), task, None)
+        assert task_ids([records.reader().get(10)]) == [task]
+        assert log.stop(10)
+    with pytest.raises(InconsistentLog, match="log of another run"):
+        first.reader().get(10)
+    assert task_ids([second.reader().get(10)]) == [2]
+
+
+def test_a_reader_that_is_interrupted_goes_on_where_it_was(written, monkeypatch):
+    records = Records()
+    records.start(written(HEADER, *(line for task in range(1, 6) for line in lines_of(task))), 0.0)
+    records.publish(ended(5, lines=21), 5, None)
+    reader, take, left = records.reader(), RecordBuilder.take, [2]
+
+    def interrupted(self, line):
+        if line.get("task") == 3 and left[0]:
+            left[0] -= 1
+            raise KeyboardInterrupt
+        return take(self, line)
+
+    monkeypatch.setattr(RecordBuilder, "take", interrupted)
+    assert task_ids([reader.get(10), reader.get(10)]) == [1, 2]
+    for _ in range(2):
+        with pytest.raises(KeyboardInterrupt):
+            reader.get(10)
+    records.publish(ended(6, lines=25), 6, None)
+    assert task_ids(reader.available()) == [3, 4, 5, 6]
+
+
+def test_garbage_collection_may_close_a_reader_that_reads_the_log(written, monkeypatch):
+    records = Records()
+    records.start(written(HEADER, *lines_of(1), *lines_of(2)), 0.0)
+    records.publish(ended(2, lines=9), 2, None)
+    reader, take = records.reader(), RecordBuilder.take
+
+    def collecting(self, line):  # as it may at any moment
+        reader.close()
+        return take(self, line)
+
+    monkeypatch.setattr(RecordBuilder, "take", collecting)
+    got = []
+    reading = threading.Thread(target=lambda: got.extend(reader), daemon=True)
+    reading.start()
+    reading.join(10)
+    assert not reading.is_alive() and len(got) <= 1 and not records.wanted
+
+
+def test_what_was_read_before_the_log_turned_out_to_be_damaged_is_given_the_next_time(written):
+    records = Records()
+    records.start(written(HEADER, *lines_of(1), *lines_of(2), *lines_of(3)[2:]), 0.0)
+    records.publish(ended(3, lines=11), 3, None)
+    reader = records.reader()
+    records.publish(ended(4, lines=15), 4, None)
+    with pytest.raises(InconsistentLog, match="3.1"):
+        reader.available()
+    assert task_ids(reader.available()) == [1, 2, 4]

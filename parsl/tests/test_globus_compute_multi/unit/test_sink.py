@@ -5,6 +5,8 @@ import asyncio
 import multiprocessing
 import pickle
 import queue
+import subprocess
+import sys
 import threading
 import types
 
@@ -181,11 +183,18 @@ def test_what_takes_no_records_is_refused(target, why):
 
 # other processes
 
+def refuse():
+    raise TypeError("not here")
+
+
 class OddError(Exception):
-    """Pickles, and cannot be unpickled."""
+    """Pickles, and cannot be unpickled, not even with what tblib adds to the pickling of exceptions when it is imported."""
 
     def __init__(self, one, two):
         super().__init__(one)
+
+    def __reduce__(self):
+        return refuse, ()
 
 
 class Telling:
@@ -280,3 +289,64 @@ def test_records_in_this_process_are_not_pickled():
     records.close()
     with pytest.raises(TypeError):
         pickle.dumps(lock)
+
+
+def test_a_queue_that_nobody_in_another_process_reads_is_not_filled_without_end(monkeypatch, caplog):
+    monkeypatch.setattr(sink_module, "_MOST_RECORDS", 20)
+    target = multiprocessing.Queue()
+    records = Records(response_queue=target)
+    publish(records, range(20))
+    while target.qsize() < 20:
+        threading.Event().wait(0.01)
+    publish(records, range(20, 100))
+    assert records.close(0.1)
+    assert target.qsize() == 20 and "lacks 80 result records in all" in caplog.text
+    assert [target.get(timeout=10).value for _ in range(20)] == list(range(20))
+
+
+def test_much_that_is_unread_in_another_process_is_limited_by_its_size_too(monkeypatch, caplog):
+    monkeypatch.setattr(sink_module, "_MOST_BYTES", 8_000)
+    target = multiprocessing.Queue()
+    records = Records(response_queue=target)
+    for number in range(10):
+        records.publish(ended(number), "x" * 3000, None)
+    assert records.close(0.1)
+    assert [target.get(timeout=10).task_id for _ in range(target.qsize())] == [0, 1]
+    assert "lacks 8 result records in all" in caplog.text
+
+
+def test_a_slow_reader_in_another_process_gets_all(monkeypatch, caplog):
+    monkeypatch.setattr(sink_module, "_MOST_RECORDS", 200)
+    target, got = multiprocessing.Queue(), []
+    monkeypatch.setattr(sink_module._Unread, "has_room", lambda self, size: (self._look(), len(self._sizes) < 3)[1])
+    records = Records(response_queue=target)
+    publish(records, range(100))
+    while len(got) < 100:
+        got.append(target.get(timeout=10).value)
+    assert got == list(range(100)) and records.close(10) and not caplog.records
+
+
+def test_what_is_in_the_pipe_at_the_end_is_neither_waited_for_nor_said_to_be_lost(caplog):
+    target = multiprocessing.Queue()
+    records = Records(response_queue=target)
+    publish(records, range(10))
+    assert records.close(60) and not caplog.records
+    assert [target.get(timeout=10).value for _ in range(10)] == list(range(10))
+
+
+PROGRAM = """
+import logging, multiprocessing
+logging.basicConfig()
+from parsl.executors.globus_compute_multi.observe.readers import Records
+from parsl.tests.test_globus_compute_multi.unit.test_records import ended
+records = Records(response_queue=multiprocessing.Queue())
+for number in range(3000):
+    records.publish(ended(number), "x" * 1000, None)
+records.close(2)
+"""
+
+
+def test_a_process_ends_though_nobody_has_read_its_queue_and_says_what_may_be_lost():
+    ran = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True, timeout=60)
+    assert ran.returncode == 0, ran.stderr
+    assert "The last 3000 result records in response_queue have not been read yet" in ran.stderr
