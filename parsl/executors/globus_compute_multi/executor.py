@@ -151,8 +151,8 @@ class GlobusComputeMultiExecutor(Asking, GivesResults, ParslExecutor, Representa
         How tasks send their monitoring data. Default: with their results.
     response_queue : object, optional
         Gets a copy of each :class:`ResultRecord`, by its ``put``: a queue, perhaps of :mod:`multiprocessing`, or anything that has one. What it
-        does not take in time is dropped, and said; nothing waits for it. Of a queue of :mod:`multiprocessing`, at most 10,000 records or 100 MB may
-        be unread.
+        does not take in time is dropped, and said; nothing waits for it. Of a queue of :mod:`multiprocessing`, at most 10,000 records or 100 MB
+        may be unread.
     aggregate_results : bool
         Whether the values of all tasks are kept for :meth:`values`.
     progress : bool

@@ -180,6 +180,7 @@ class TestCores:
     def test_threads_of_several_classes_in_one_child_all_work_and_none_is_overrun(self, workflow, two):
         with workflow(**two) as (dfk, executor):
             app = python_app(watch, data_flow_kernel=dfk)
+            warm_up(app, "small", "medium")
             futures = [app(0.1, parsl_resource_specification={"cores": cores}) for cores in (1, 4, 8, 1, 2) * 8]
             for future in futures:
                 future.result()
