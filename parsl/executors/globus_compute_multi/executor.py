@@ -150,13 +150,12 @@ class GlobusComputeMultiExecutor(Asking, GivesResults, ParslExecutor, Representa
     remote_monitoring_radio : RadioConfig, optional
         How tasks send their monitoring data. Default: with their results.
     response_queue : object, optional
-        Gets a copy of each :class:`ResultRecord`, by its ``put``: a queue, perhaps of :mod:`multiprocessing`, or anything that has one. What it
-        does not take in time is dropped, and said; nothing waits for it. Of a queue of :mod:`multiprocessing`, at most 10,000 records or 100 MB
-        may be unread.
+        Gets a copy of each :class:`ResultRecord`, by its ``put``. What it does not take in time is dropped, and said: of a queue of
+        :mod:`multiprocessing`, at most 10,000 records or 100 MB may be unread.
     aggregate_results : bool
         Whether the values of all tasks are kept for :meth:`values`.
     progress : bool
-        Whether the terminal shows how the workflow goes on, if there is one (with rich, which must be installed).
+        Whether the terminal, if there is one, shows how the workflow goes on (rich must be installed). Subprocesses may write over it.
 
     Raises
     ------

@@ -12,6 +12,7 @@ import argparse
 import time
 from pathlib import Path
 
+from parsl.executors.globus_compute_multi.commands import first_line, named
 from parsl.executors.globus_compute_multi.observe.logfile import find_log, read_log
 from parsl.executors.globus_compute_multi.observe.runview import view_of
 
@@ -24,5 +25,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Print the status of a run; returns the exit code."""
-    print(view_of(read_log(find_log(options.log))).status(time.time()))
+    log = find_log(options.log)
+    with named(log):
+        first_line(log)
+        status = view_of(read_log(log)).status(time.time())
+    print(status)
     return 0

@@ -13,6 +13,7 @@ import argparse
 import sys
 from pathlib import Path
 
+from parsl.executors.globus_compute_multi.commands import first_line, named
 from parsl.executors.globus_compute_multi.observe.live import (
     PlainViewer,
     Viewer,
@@ -31,13 +32,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Show a run until it ends; returns the exit code."""
     log = find_log(options.log)
+    with named(log):
+        if first_line(log) is None:
+            print(f"{log} has no complete line yet; waiting for the run to begin", file=sys.stderr, flush=True)
     console = terminal(sys.stdout)
     viewer: Viewer = PlainViewer(sys.stdout)
     if console is not None:
         from parsl.executors.globus_compute_multi.observe.screen import Screen
         viewer = Screen(console)
     try:
-        follow_run(log, viewer)
+        with named(log):
+            follow_run(log, viewer)
     except KeyboardInterrupt:
         return 130
     return 0

@@ -7,7 +7,7 @@ import sys
 import threading
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Optional, Protocol, TextIO
+from typing import TYPE_CHECKING, Any, Optional, Protocol, TextIO, Tuple
 
 from parsl.errors import OptionalModuleMissing
 from parsl.executors.globus_compute_multi.observe.logfile import follow_log
@@ -31,10 +31,13 @@ REDRAW_SECONDS = 0.25
 PLAIN_SECONDS = 10.0
 
 #: The same on a terminal if nothing but the time has changed.
-_IDLE_SECONDS = 1.0
+IDLE_SECONDS = 1.0
 
-#: Seconds that the view is waited for to show the end of the run, when the executor shuts down.
+#: Seconds that the view is waited for, when the executor shuts down: half of them to show the end of the run, half of them to give up.
 _END_SECONDS = 2.0
+
+#: Held by the view that is shown: two on one terminal would draw over each other.
+_on_terminal = threading.Lock()
 
 
 class Viewer(Protocol):
@@ -57,7 +60,7 @@ class PlainViewer:
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
-        self._shown: Optional[Status] = None
+        self._shown: Optional[Tuple[Status, bool]] = None
         self._next = float("-inf")
 
     def show(self, view: RunView, now: float, caught_up: bool = True) -> None:
@@ -65,8 +68,9 @@ class PlainViewer:
         if not caught_up or time.monotonic() < self._next:
             return
         status = view.status(now)
-        if status != self._shown:
-            self._shown = status
+        news = status, bool(status.progress.silent)
+        if news != self._shown:
+            self._shown = news
             self._next = time.monotonic() + PLAIN_SECONDS
             print(f"{clock(now, now)}  {task_words(status)}; {rate(status.progress.minute_rate)} done; {time_words(status)}",
                   file=self._stream, flush=True)
@@ -100,7 +104,7 @@ def follow_run(log: Path, viewer: Viewer, stopping: Optional[threading.Event] = 
                 view = RunView(line)
             else:
                 view.apply(line)
-        if view is not None and time.monotonic() - drawn >= (REDRAW_SECONDS if changed else _IDLE_SECONDS):
+        if view is not None and time.monotonic() - drawn >= (REDRAW_SECONDS if changed else IDLE_SECONDS):
             viewer.show(view, time.time(), caught_up=line is None)
             drawn, changed = time.monotonic(), False
     if view is not None:
@@ -121,9 +125,10 @@ def need_rich() -> None:
 class LiveView:
     """Shows a run on the terminal of the program that runs it, below what that prints, from :meth:`start` until the run ends or :meth:`stop`.
 
-    It draws on stderr, from a thread of its own, with nothing but the run log to go by. It shows nothing if stderr is no terminal, and in
-    an interactive interpreter, whose prompt is on the same terminal. What the program prints, or logs, goes where it would go without the view;
-    only what is written past ``sys.stdout`` and ``sys.stderr`` (by subprocesses, and the prompts of ``input`` and debuggers) may be drawn over.
+    It draws on stderr, from a thread of its own, with nothing but the run log to go by. It shows nothing if stderr is no terminal, in
+    an interactive interpreter, whose prompt is on the same terminal, and while another view is shown: Parsl's log tells how to watch it then.
+    What the program prints, or logs, goes where it would go without the view, and the picture is away while ``input`` or pdb ask for something;
+    only what is written past ``sys.stdout`` and ``sys.stderr`` (by subprocesses, say) may be drawn over.
 
     Parameters
     ----------
@@ -152,12 +157,30 @@ class LiveView:
             console = self._console if self._console is not None else self._terminal()
             if console is None or not console.is_interactive:
                 return
-            from parsl.executors.globus_compute_multi.observe.screen import Screen
-            self._screen = Screen(console)
-            self._screen.share_terminal()
-            self._thread.start()
+            if not _on_terminal.acquire(blocking=False):
+                logger.warning("This live view is not shown, since that of another executor is. To watch this run: %s", self._command)
+                return
+            try:
+                from parsl.executors.globus_compute_multi.observe.screen import Screen
+                self._screen = Screen(console)
+                self._screen.share_terminal()
+                self._thread.start()
+            except BaseException:
+                self._leave()
+                raise
         except Exception:
             logger.exception("The live view cannot be shown; the workflow goes on")
+
+    def _leave(self) -> None:
+        try:
+            if self._screen is not None:
+                self._screen.close()
+        finally:
+            _on_terminal.release()
+
+    @property
+    def _command(self) -> str:
+        return f"python -m {__name__.rpartition('.observe.')[0]} watch {self._log}"
 
     def _terminal(self) -> "Optional[Console]":
         in_an_interpreter = hasattr(sys, "ps1") or sys.flags.interactive
@@ -166,25 +189,30 @@ class LiveView:
     def stop(self) -> None:
         """Show the end of the run, once its log is complete, and end the thread. Does nothing if there is nothing to see."""
         if self._thread.is_alive():
-            self._thread.join(_END_SECONDS)
+            self._thread.join(_END_SECONDS / 2)
         self._stopping.set()
         if self._thread.is_alive():
-            self._thread.join(_END_SECONDS)
+            self._thread.join(_END_SECONDS / 2)
 
     def _run(self) -> None:
         assert self._screen is not None
         try:
             follow_run(self._log, self._screen, self._stopping)
         except Exception:  # the workflow goes on without it
-            logger.exception("The live view has ended early; the workflow goes on. To watch it: python -m %s watch %s",
-                             __name__.rpartition(".observe.")[0], self._log)
+            logger.exception("The live view has ended early; the workflow goes on. To watch it: %s", self._command)
         finally:
-            self._screen.close()
+            self._leave()
+
+
+def is_terminal(stream: Any) -> bool:
+    """Whether a stream is a terminal; what programs put in the place of ``sys.stdout`` need not be able to tell."""
+    isatty = getattr(stream, "isatty", None)
+    return isatty is not None and bool(isatty())
 
 
 def terminal(stream: TextIO) -> "Optional[Console]":
     """A console on ``stream``; None if that is no terminal on which can be drawn."""
-    if stream is None or not stream.isatty():
+    if not is_terminal(stream):
         return None
     need_rich()
     from rich.console import Console

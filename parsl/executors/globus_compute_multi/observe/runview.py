@@ -73,6 +73,7 @@ class RunView:
         self._began: Optional[float] = self.state.header.get("t")
         self._last: Optional[float] = self._began
         self._apps: Dict[int, str] = {}
+        self._nodes: Dict[int, int] = {}  # numbers of tasks in Parsl
         self._kinds: "Counter[str]" = Counter()  # of failed tasks
         self._tried_again: "Counter[str]" = Counter()  # failed attempts that do not end their task
         self._endings: Dict[str, Dict[str, Any]] = {}  # of attempts, until the line that tells what became of their task
@@ -136,6 +137,8 @@ class RunView:
         if state == "pending":
             if "app" in line:
                 self._apps[task] = line["app"]
+            if "node" in line:
+                self._nodes[task] = line["node"]
             self._submitted_since += "parents" in line and "try" not in line
         elif state == "done":
             second = int(line["t"])
@@ -150,6 +153,7 @@ class RunView:
             self._failed(line)
         if state in ("done", "failed"):
             self._apps.pop(task, None)
+            self._nodes.pop(task, None)
             self._endings.pop(line.get("attempt", ""), None)
 
     def _failed(self, line: Dict[str, Any]) -> None:
@@ -164,6 +168,7 @@ class RunView:
     def _tell(self, line: Dict[str, Any], task: int, endpoint: Optional[str], kind: str) -> None:
         """Note a failure; those alike that follow one another, as of all attempts of a dispatch, are told together."""
         message = f": {line['message']}" if line.get("message") else ""
+        number = f"task {self._nodes[task]}" if task in self._nodes else f"submission {task}"  # Parsl's number, or the executor's
         app = f" ({self._apps[task]})" if task in self._apps else ""
         where = "" if endpoint is None else f" on {endpoint}"
         why = f"{where}: {kind}{message}"
@@ -172,7 +177,7 @@ class RunView:
             self.failures[-1] = Happening(line["t"], plain(f"{self._alike} tasks{why}"))
         else:
             self._alike, self._last_why = 1, why
-            self.failures.append(Happening(line["t"], plain(f"task {task}{app}{why}")))
+            self.failures.append(Happening(line["t"], plain(f"{number}{app}{why}")))
 
     def _attempt(self, line: Dict[str, Any]) -> None:
         outcome = line.get("outcome")

@@ -1,18 +1,20 @@
 """Draws a run on a terminal, with rich, below what the program prints there."""
 from __future__ import annotations
 
+import builtins
 import logging
 import os
 import sys
 import threading
 from functools import partial
-from typing import Any, Callable, Iterator, List, TextIO, Tuple
+from typing import Any, Callable, Iterator, List, Optional, TextIO, Tuple
 
 from rich.console import Console, Group, RenderableType
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from parsl.executors.globus_compute_multi.observe.live import is_terminal
 from parsl.executors.globus_compute_multi.observe.runview import RunView
 from parsl.executors.globus_compute_multi.observe.status import EndpointStatus, Status
 from parsl.executors.globus_compute_multi.observe.status_views import (
@@ -109,7 +111,9 @@ class Screen:
     """Keeps a picture at the bottom of what is printed on a terminal.
 
     ``rich.live`` would print what the program prints in its stead, wrapped anew and on its own stream; here it stays as it is: the picture goes
-    away for it, and comes back below it. The cursor is never hidden, so that a process that is killed leaves the terminal as it was.
+    away for it, and comes back below it; it stays away while ``input`` (and so pdb) asks for something. What is written past ``sys.stdout`` and
+    ``sys.stderr``, as by subprocesses and ``getpass``, may be drawn over. The cursor is never hidden, so that a process that is killed leaves
+    the terminal as it was.
 
     Parameters
     ----------
@@ -118,11 +122,12 @@ class Screen:
 
     def __init__(self, console: Console) -> None:
         self._console = console
-        self._file = console.file  # now, for that may be sys.stderr, which share_terminal() replaces
+        self._file = _unwrapped(console.file)  # now, for that may be sys.stderr, which share_terminal() replaces
         self._lock = threading.RLock()
         self._pid = os.getpid()
         self._height = 0  # lines of the picture that is on the terminal
-        self._in_a_line = False  # the program has printed the beginning of a line
+        self._in_a_line: Optional[bool] = False  # the program has printed the beginning of a line; None: maybe
+        self._asking = 0  # prompts that wait for an answer
         self._give_back: List[Callable[[], None]] = []
 
     def show(self, view: RunView, now: float, caught_up: bool = True) -> None:
@@ -135,7 +140,7 @@ class Screen:
 
     def _draw(self, draw: Callable[[int, int], RenderableType], stays: bool = False) -> None:
         with self._lock:
-            if self._in_a_line and not stays:
+            if (self._in_a_line or self._asking) and not stays:
                 return
             columns, lines = self._console.size
             with self._console.capture() as capture:
@@ -145,22 +150,25 @@ class Screen:
                 del rows[max(1, lines - 1):]  # what has scrolled away could not be drawn over
             # no moment at which nothing is there, as with erasing first: that flickers
             text = _up(self._height) + "".join(f"{row}\x1b[K\n" for row in rows) + "\x1b[J"
-            self._write("\n" + text if self._in_a_line else text)
-            self._height = 0 if stays else len(rows)
+            self._write(text if self._in_a_line is False and not self._asking else "\n" + text)
+            self._height, self._in_a_line = 0 if stays else len(rows), False
 
     def _write(self, text: str) -> None:
         encoding = self._console.encoding  # what it lacks becomes "?", and not an error, or several characters
         self._file.write(text.encode(encoding, "replace").decode(encoding))
         self._file.flush()
 
+    def _take_away(self) -> None:
+        if self._height:
+            self._write(_up(self._height) + "\x1b[J")
+            self._height = 0
+
     def write_beside(self, stream: TextIO, text: str) -> int:
         """Write what the program prints, where the picture was."""
         if os.getpid() != self._pid:  # a fork: the lock may be held by a thread that is not there
             return stream.write(text)
         with self._lock:
-            if self._height:
-                self._write(_up(self._height) + "\x1b[J")
-                self._height = 0
+            self._take_away()
             written = stream.write(text)
             stream.flush()
             if text:
@@ -168,22 +176,43 @@ class Screen:
             return written
 
     def share_terminal(self) -> None:
-        """Take note of all that is printed through ``sys.stdout`` and ``sys.stderr`` from now on, if these are terminals."""
+        """Take note of all that is printed through ``sys.stdout`` and ``sys.stderr``, and asked by ``input``, if these are terminals."""
+        self._in_a_line = None  # nobody has looked yet
         for name in ("stdout", "stderr"):
-            stream = getattr(sys, name)
-            if stream is not None and stream.isatty():
+            stream = _unwrapped(getattr(sys, name))
+            if is_terminal(stream):
                 beside = _Beside(self, stream)
                 setattr(sys, name, beside)
                 self._give_back.append(partial(_restore, name, beside, stream))
                 for handler in _handlers_on(stream):
                     handler.setStream(beside)
-                    self._give_back.append(partial(_restore_handler, handler, beside, stream))
+        ask = builtins.input
+        builtins.input = asking = partial(self._ask, ask)
+        self._give_back.append(partial(_restore_input, asking, ask))
+
+    def _ask(self, ask: Callable[..., str], *prompt: Any) -> str:
+        """Do as ``input`` does, where the picture was."""
+        if os.getpid() != self._pid:
+            return ask(*prompt)
+        with self._lock:
+            self._take_away()
+            self._asking += 1
+        in_a_line: Optional[bool] = None  # if it is interrupted
+        try:
+            answer = ask(*prompt)
+            # on a terminal, the answer has ended the line; from elsewhere, it is not seen, and the prompt came by write_beside()
+            in_a_line = False if is_terminal(sys.stdin) else self._in_a_line
+            return answer
+        finally:
+            with self._lock:
+                self._asking -= 1
+                self._in_a_line = in_a_line
 
     def close(self) -> None:
         """Leave the terminal to the program."""
+        while self._give_back:  # without the lock: handlers have one of their own, and whoever logs waits for ours while holding that
+            self._give_back.pop()()
         with self._lock:
-            while self._give_back:
-                self._give_back.pop()()
             self._height = 0
 
 
@@ -208,20 +237,30 @@ def _up(height: int) -> str:
     return f"\x1b[{height}A\r" if height else ""
 
 
+def _unwrapped(stream: Any) -> Any:
+    """A stream without the views on it, for programs may keep such a stream, and put it back after its view has ended."""
+    while isinstance(stream, _Beside):
+        stream = stream._stream
+    return stream
+
+
 def _restore(name: str, beside: _Beside, stream: TextIO) -> None:
     if getattr(sys, name) is beside:  # else the program has put something else there
         setattr(sys, name, stream)
+    for handler in _handlers_on(stream):
+        if handler.stream is beside:  # also if it was made while the view was there
+            handler.setStream(stream)
 
 
-def _restore_handler(handler: "logging.StreamHandler[Any]", beside: _Beside, stream: TextIO) -> None:
-    if handler.stream is beside:
-        handler.setStream(stream)
+def _restore_input(asking: Callable[..., str], ask: Callable[..., str]) -> None:
+    if builtins.input is asking:
+        builtins.input = ask
 
 
 def _handlers_on(stream: TextIO) -> "Iterator[logging.StreamHandler[Any]]":
-    """Handlers of the logging module that write to ``stream``."""
+    """Handlers of the logging module that write to ``stream``, or did before there was a view on it."""
     loggers: Tuple[Any, ...] = (logging.root, *logging.root.manager.loggerDict.values())
     for each in loggers:
         for handler in getattr(each, "handlers", ()):  # placeholders have none
-            if isinstance(handler, logging.StreamHandler) and vars(handler).get("stream") is stream:
+            if isinstance(handler, logging.StreamHandler) and _unwrapped(vars(handler).get("stream")) is stream:
                 yield handler

@@ -70,5 +70,5 @@ def test_a_view_within_the_process_shows_the_run_to_its_end(workflow):
         executor.shutdown()
         view.stop()
     rows = Terminal(console.file.getvalue()).rows
-    assert rows[0].startswith("multi  ended after ")
+    assert rows[1].startswith("multi  ended after ")
     assert counts(rows) == (30, 0, {"small": "1", "medium": "2", "large": "4"})

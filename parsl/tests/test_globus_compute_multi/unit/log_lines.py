@@ -62,7 +62,7 @@ def eventful(**header):
     """A run with everything in it that is shown: 9 tasks, of which 3 are done and 2 failed; nothing has ended."""
     log = LogLines({"alpha": {1: 2}, "beta": {4: 1, 16: 2}, "gamma": {1: 8}}, **header)
     for task in range(1, 8):
-        log.pending(task)
+        log.pending(task, node=task + 10)
     log.begin(1).begin(2).begin(3, state="queued_ahead").begin(4, "beta").begin(5, "gamma")
     log.done(1).add(kind="attempt", attempt="3.1", state="running").done(2).done(3)
     log.failed(5, error="ValueError")

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import fcntl
+import io
 import json
 import os
 import pty
@@ -11,6 +12,8 @@ import struct
 import termios
 import threading
 import time
+
+from rich.console import Console
 
 from parsl.tests.test_globus_compute_multi.unit.log_lines import eventful
 
@@ -47,6 +50,18 @@ class Terminal:
                 row = self.rows[self.row].ljust(self.column)
                 self.rows[self.row] = row[:self.column] + plain + row[self.column + 1:]
                 self.column += 1
+
+
+def console(columns=100, lines=30, **settings):
+    """One that takes what is written to it for a terminal."""
+    return Console(file=io.StringIO(), force_terminal=True, width=columns, height=lines, **settings)
+
+
+class FakeTerminal(io.StringIO):
+    """A stream that says that it is a terminal."""
+
+    def isatty(self):
+        return True
 
 
 class Pty:

@@ -72,7 +72,16 @@ def test_what_is_wrong_with_a_log_is_said_with_exit_code_two(tmp_path, capsys, n
         log.write_text(content)
     assert main([name, str(log)]) == 2
     output = capsys.readouterr()
-    assert output.err.startswith("error: ") and "run" in output.err and output.out == ""
+    assert output.err.startswith(f"error: {log}") and output.err.count(str(log)) == 1 and output.out == ""
+    assert content is None or "run log of GlobusComputeMultiExecutor" in output.err
+
+
+@pytest.mark.parametrize("name", ["show", "watch"])
+def test_a_line_that_contradicts_those_before_it_is_reported_with_the_path_of_the_log(tmp_path, capsys, name):
+    log = tmp_path / "run.jsonl"
+    log.write_text(LogLines().done(1).text())
+    assert main([name, str(log)]) == 2
+    assert capsys.readouterr().err.startswith(f"error: {log}: ")
 
 
 @pytest.mark.parametrize("arguments", [[], ["odd"], ["show", "--odd"]])

@@ -1,15 +1,13 @@
-"""The live view: what it draws, on which streams, and that it leaves terminal and workflow alone."""
+"""The live view: what it draws, of which log, and that it leaves the workflow alone."""
 from __future__ import annotations
 
 import io
 import json
 import logging
-import os
 import re
 import sys
 import threading
 import time
-from contextlib import contextmanager
 
 import pytest
 from rich.console import Console
@@ -22,23 +20,23 @@ from parsl.executors.globus_compute_multi.observe.live import (
     follow_run,
 )
 from parsl.executors.globus_compute_multi.observe.logfile import InconsistentLog
-from parsl.executors.globus_compute_multi.observe.runview import RunView, view_of
+from parsl.executors.globus_compute_multi.observe.runview import (
+    SILENT_SECONDS,
+    RunView,
+    view_of,
+)
 from parsl.executors.globus_compute_multi.observe.screen import Screen, picture
 from parsl.tests.test_globus_compute_multi.unit.log_lines import LogLines, eventful
 from parsl.tests.test_globus_compute_multi.unit.terminals import (
+    DEADLINE,
+    FakeTerminal,
     GrowingLog,
     Terminal,
+    console,
     written,
 )
 
 pytestmark = pytest.mark.local
-
-#: Seconds within which whatever is waited for happens on the slowest machine.
-DEADLINE = 60
-
-
-def console(columns=100, lines=30, **settings):
-    return Console(file=io.StringIO(), force_terminal=True, width=columns, height=lines, **settings)
 
 
 def drawn(log, columns=100, lines=30, final=False):
@@ -70,8 +68,14 @@ def test_the_picture_shows_the_run_its_endpoints_and_the_last_failures():
     assert re.search(r"beta +starting +\S* +1/3 +0 +0 +0", text)
     assert re.search(r"gamma +paused 5\d s +\S* +0/8 +0 +0 +2 +2.0 s ago: gets one task at a time", text)
     assert "gamma: paused" in text and "its child process is offline" in text
-    assert "task 7 (work): no thread could ever run it: no thread has 64 cores" in text
-    assert "task 5 (work) on gamma: raised by the app: ValueError" in text
+    assert "task 17 (work): no thread could ever run it: no thread has 64 cores" in text
+    assert "task 15 (work) on gamma: raised by the app: ValueError" in text
+
+
+def test_a_failed_task_has_the_number_that_parsl_gave_it_if_that_is_known():
+    log = LogLines().pending(8, node=7).pending(9).begin(8).begin(9).failed(8, error="ValueError").failed(9, error="KeyError")
+    first, second = (failure.text for failure in view_of(log.lines).failures)
+    assert first.startswith("task 7 (work)") and second.startswith("submission 9 (work)")
 
 
 @pytest.mark.parametrize("columns", [40, 60, 80, 100, 200])
@@ -134,100 +138,6 @@ def test_an_encoding_that_lacks_the_characters_is_no_error():
     assert b"endpoint" in raw.getvalue()
 
 
-# beside what the program prints
-
-class FakeTerminal(io.StringIO):
-    def isatty(self):
-        return True
-
-
-@contextmanager
-def shared():
-    """A screen on a terminal that is stdout and stderr, too; with a handler of the logging module that was there before."""
-    terminal, before = FakeTerminal(), (sys.stdout, sys.stderr)
-    sys.stdout = sys.stderr = terminal
-    handler = logging.StreamHandler(terminal)
-    logger = logging.getLogger("of the program")
-    logger.propagate = False
-    logger.addHandler(handler)
-    screen = Screen(Console(file=terminal, force_terminal=True, width=60, height=20))
-    try:
-        screen.share_terminal()
-        yield terminal, screen
-        screen.close()
-        assert sys.stdout is terminal and sys.stderr is terminal and handler.stream is terminal
-    finally:
-        sys.stdout, sys.stderr = before
-        logger.removeHandler(handler)
-
-
-def test_what_the_program_prints_and_logs_stays_as_it_is_above_the_picture():
-    with shared() as (terminal, screen):
-        log = LogLines()
-        view = view_of(log.lines)
-        for i in range(3):
-            print(f"printed {i}: {'long ' * 30}end")
-            screen.show(view, log.t)
-            logging.getLogger("of the program").error("logged %d", i)
-            screen.show(view, log.t)
-            print(f"to stderr {i}", file=sys.stderr)
-            screen.show(view, log.t)
-        rows = Terminal(terminal.getvalue()).rows
-        assert rows[:9] == [text for i in range(3) for text in (f"printed {i}: {'long ' * 30}end", f"logged {i}", f"to stderr {i}")]
-        assert rows[9].startswith("multi  going on") and sum(row.startswith("multi") for row in rows) == 1
-
-
-def test_the_picture_stays_away_while_the_program_is_in_the_middle_of_a_line():
-    with shared() as (terminal, screen):
-        log = LogLines()
-        view = view_of(log.lines)
-        screen.show(view, log.t)
-        print("half a line", end="")
-        screen.show(view, log.t)
-        assert Terminal(terminal.getvalue()).rows == ["half a line"]
-        print(", and the rest")
-        screen.show(view, log.t)
-        assert [row[:5] for row in Terminal(terminal.getvalue()).rows[:2]] == ["half ", "multi"]
-
-
-def test_the_last_picture_begins_a_line_if_the_program_is_in_the_middle_of_one():
-    with shared() as (terminal, screen):
-        log = LogLines()
-        print("half a line", end="")
-        screen.end(view_of(log.lines), log.t)
-        assert [row[:5] for row in Terminal(terminal.getvalue()).rows[:2]] == ["half ", "multi"]
-
-
-def test_a_stream_that_was_kept_works_after_the_view_has_ended():
-    with shared() as (terminal, screen):
-        kept = sys.stdout
-        screen.close()
-        print("later", file=kept)
-        assert kept.isatty() and kept.getvalue().endswith("later\n")
-
-
-def test_what_is_put_in_the_place_of_stdout_meanwhile_stays():
-    with shared() as (terminal, screen):
-        other, before = io.StringIO(), sys.stdout
-        sys.stdout = other
-        screen.close()
-        assert sys.stdout is other
-        sys.stdout = terminal
-        assert before.getvalue() == terminal.getvalue()
-
-
-def test_a_forked_process_prints_though_the_lock_was_held_when_it_was_forked():
-    with shared() as (terminal, screen):
-        with screen._lock:
-            child = os.fork()
-            if child == 0:
-                done = threading.Thread(target=print, args=("from the child",), daemon=True)
-                done.start()
-                done.join(DEADLINE)
-                os._exit(0 if "from the child" in terminal.getvalue() else 1)
-            assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
-
-
 # following a log
 
 def test_a_run_is_followed_to_its_end(tmp_path):
@@ -271,6 +181,9 @@ def test_plain_lines_are_printed_only_for_news_and_not_often(monkeypatch):
     assert lines_after(5) == 1
     assert lines_after(100) == 0
     assert lines_after(0, news=True) == 1
+    log.t += SILENT_SECONDS  # and no line in that time
+    assert (lines_after(10), lines_after(100)) == (1, 0)
+    assert "nothing new in the log for " in stream.getvalue()
     assert "\x1b" not in stream.getvalue()
     assert re.search(r"^\S+  2 tasks: 2 pending, 0 done, 0 failed; 0/s done; going on for ", stream.getvalue(), re.M)
 
@@ -291,17 +204,36 @@ def test_the_view_draws_on_a_thread_of_its_own_until_the_run_ends(growing):
     view.stop()
     assert not thread.is_alive()
     rows = Terminal(target.file.getvalue()).rows
-    assert rows[0].startswith("multi  ended after ") and sum(row.startswith("multi") for row in rows) == 1
+    assert rows[1].startswith("multi  ended after ") and sum(row.startswith("multi") for row in rows) == 1
 
 
 def test_the_view_can_be_stopped_before_the_log_has_its_last_line(growing, monkeypatch):
     monkeypatch.setattr(live, "_END_SECONDS", 0.5)
     view = LiveView(growing.path, target := console())
     view.start()
+    (thread,) = live_threads()
     view.stop()
     view.stop()
+    thread.join(DEADLINE)
     assert not live_threads()
-    assert Terminal(target.file.getvalue()).rows[0].startswith("multi  ")
+    assert Terminal(target.file.getvalue()).rows[1].startswith("multi  ")
+
+
+def test_only_one_view_is_shown_at_a_time_and_the_log_tells_how_to_watch_another(growing, tmp_path, caplog):
+    first, second, third = (LiveView(path, console()) for path in (growing.path, tmp_path / "second.jsonl", growing.path))
+    first.start()
+    try:
+        second.start()
+        assert len(live_threads()) == 1
+        (record,) = (record for record in caplog.records if record.name == live.__name__)
+        assert record.getMessage().endswith(f" watch {tmp_path / 'second.jsonl'}")
+    finally:
+        growing.end()
+        first._thread.join(DEADLINE)
+    second.stop()
+    third.start()  # the terminal is free again
+    third._thread.join(DEADLINE)
+    assert not live_threads() and len([record for record in caplog.records if record.name == live.__name__]) == 1
 
 
 def test_an_error_of_the_view_is_logged_once_and_ends_it_alone(tmp_path, logger_errors):
