@@ -60,7 +60,10 @@ def test_tasks_of_an_endpoint_that_is_killed_finish_elsewhere_and_it_is_used_aga
         processes = compute.processes(victim)
         os.kill(processes.children[0] if whom == "child" else processes.parent, signal.SIGKILL)
         assert [future.result(DEADLINE) for future in futures] == [i * i for i in range(5)]
-        assert len(lines(executor, outcome="lost")) == 4
+        # a child that misses its parent fails what it runs, or finishes it, or is gone: that depends on when it notices
+        tried_again = {line["attempt"].partition(".")[0] for line in lines(executor, kind="attempt", state="finished")
+                       if line["outcome"] in ("lost", "task_failed")}
+        assert len(tried_again) == 4 if whom == "child" else tried_again
         compute.start_endpoint(victim)
         again = [app(i, 0.5) for i in range(3)]
         assert app(7, parsl_resource_specification={"endpoints": victim}).result(DEADLINE) == 49
