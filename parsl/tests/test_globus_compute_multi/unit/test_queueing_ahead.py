@@ -1,0 +1,107 @@
+"""How much is queued ahead on an endpoint, and when."""
+from __future__ import annotations
+
+import pytest
+
+from parsl.executors.globus_compute_multi.scheduling.policy import Policy
+from parsl.tests.test_globus_compute_multi.unit.driver import Driver, spec
+from parsl.tests.test_globus_compute_multi.unit.test_scheduler import one
+
+pytestmark = pytest.mark.local
+
+
+class TestQueueingAhead:
+
+    def test_nothing_is_queued_ahead_on_an_endpoint_that_has_sent_no_result_yet(self):
+        d = Driver([spec("warm", 2), spec("cold", 1)])
+        d.warm("warm", run_seconds=0.01)
+        for _ in range(200):
+            d.submit()
+        d.turns()
+        assert d.log.endpoints["warm"].ahead and not d.log.endpoints["cold"].ahead
+
+    def test_idle_threads_come_before_queues_that_run_low(self):
+        class Full(Policy):
+            def choose(self, task, candidates, outlook):
+                return min(candidates, key=lambda threads: threads.free)
+
+        d = Driver([spec("a", 1), spec("b", 1)], policy=Full())
+        d.warm("a", run_seconds=0.1)
+        d.submit()
+        d.turn()
+        for _ in range(50):
+            d.submit()
+        assert d.turn().endpoint == "b"
+
+    def test_nothing_is_queued_ahead_while_run_times_are_unknown(self):
+        d = one()
+        for _ in range(3):
+            d.submit()
+        d.turn()
+        assert not d.scheduler.wants_turn
+
+    def test_short_tasks_are_queued_ahead_up_to_the_horizon_and_no_further(self):
+        d = one(threads=2, requests_per_second=2.0)
+        d.warm("a", run_seconds=0.5)
+        for _ in range(100):
+            d.submit()
+        d.turn()
+        # horizon 2 s for one endpoint: 2 threads x 2 s / 0.5 s
+        assert (len(d.log.endpoints["a"].running), len(d.log.endpoints["a"].ahead)) == (2, 8)
+
+    def test_the_horizon_grows_with_the_number_of_endpoints_that_share_the_requests(self):
+        d = Driver([spec(f"e{i}", 1) for i in range(8)], requests_per_second=2.0)
+        d.warm("e0", run_seconds=0.5)
+        for _ in range(1000):
+            d.submit()
+        dispatch = next(x for x in d.turns() if x.endpoint == "e0")
+        assert len(dispatch.attempts) == 1 + 16  # 2 x 8 endpoints / 2 requests per second = 8 s of 0.5 s tasks
+
+    def test_long_tasks_are_bound_late(self):
+        d = one(threads=2)
+        d.warm("a", run_seconds=3600)
+        for _ in range(10):
+            d.submit()
+        d.turn()
+        assert not d.log.endpoints["a"].ahead
+
+    def test_a_queue_is_topped_up_only_when_less_than_half_full(self):
+        d = one(requests_per_second=2.0)
+        d.warm("a", run_seconds=0.5, runs=1)
+        for _ in range(100):
+            d.submit()
+        d.turn()
+        assert len(d.log.endpoints["a"].ahead) == 4
+        for attempt in ("2.1", "3.1"):
+            d.result(attempt, run_seconds=0.5)
+            assert not d.scheduler.wants_turn
+        d.result("4.1", run_seconds=0.5)
+        assert d.turn() is not None
+
+    def test_what_is_left_at_the_end_is_shared_and_not_hoarded(self):
+        d = Driver([spec("a", 2), spec("b", 2)], requests_per_second=2.0)
+        for _ in range(4):
+            d.submit()
+        for dispatch in d.turns():
+            for attempt_id, _ in dispatch.attempts:
+                d.result(attempt_id, run_seconds=0.1)
+        for _ in range(12):
+            d.submit()
+        assert {x.endpoint: len(x.attempts) for x in d.turns()} == {"a": 6, "b": 6}
+
+    def test_a_bound_of_the_users_own_replaces_the_horizon(self):
+        d = one(threads=2, prefetch=3)
+        d.warm("a", run_seconds=3600)
+        for _ in range(20):
+            d.submit()
+        d.turn()
+        assert len(d.log.endpoints["a"].ahead) == 6
+
+    def test_an_attempt_queued_ahead_takes_over_the_thread_of_a_finished_one(self):
+        d = one(prefetch=1)
+        d.warm("a", runs=1)
+        d.submit(), d.submit()
+        d.turn()
+        assert (d.log.endpoints["a"].running, d.log.endpoints["a"].ahead) == ({"2.1"}, {"3.1"})
+        d.result("2.1")
+        assert (d.log.endpoints["a"].running, d.log.endpoints["a"].ahead) == ({"3.1"}, set())
