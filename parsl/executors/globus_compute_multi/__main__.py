@@ -16,7 +16,7 @@ _PACKAGE = "parsl.executors.globus_compute_multi"
 COMMANDS = {
     "show": "commands.show",
     "watch": "commands.watch",
-    "report": "observe.report",
+    "report": "commands.report",
     "doctor": "doctor.command",
     "endpoints": "doctor.endpoints",
 }

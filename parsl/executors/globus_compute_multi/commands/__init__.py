@@ -1,6 +1,7 @@
 """What ``python -m parsl.executors.globus_compute_multi`` can do, a module each."""
 from __future__ import annotations
 
+from argparse import ArgumentParser
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Dict, Iterator, Optional
@@ -9,6 +10,12 @@ from parsl.executors.globus_compute_multi.observe.logfile import (
     InconsistentLog,
     read_log,
 )
+
+
+def add_log_argument(parser: ArgumentParser) -> None:
+    """Let a command have a run log, as :func:`.find_log` takes it."""
+    parser.add_argument("log", type=Path, nargs="?", default=Path("runinfo"),
+                        help="a run log, a run directory (runinfo/000), or the folder of those, for the newest run; default: runinfo")
 
 
 @contextmanager

@@ -10,17 +10,19 @@ from __future__ import annotations
 
 import argparse
 import time
-from pathlib import Path
 
-from parsl.executors.globus_compute_multi.commands import first_line, named
+from parsl.executors.globus_compute_multi.commands import (
+    add_log_argument,
+    first_line,
+    named,
+)
 from parsl.executors.globus_compute_multi.observe.logfile import find_log, read_log
 from parsl.executors.globus_compute_multi.observe.runview import view_of
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Say which arguments the command has."""
-    parser.add_argument("log", type=Path, nargs="?", default=Path("runinfo"),
-                        help="a run log, a run directory (runinfo/000), or the folder of those, for the newest run; default: runinfo")
+    add_log_argument(parser)
 
 
 def run(options: argparse.Namespace) -> int:

@@ -11,9 +11,12 @@ from __future__ import annotations
 
 import argparse
 import sys
-from pathlib import Path
 
-from parsl.executors.globus_compute_multi.commands import first_line, named
+from parsl.executors.globus_compute_multi.commands import (
+    add_log_argument,
+    first_line,
+    named,
+)
 from parsl.executors.globus_compute_multi.observe.live import (
     PlainViewer,
     Viewer,
@@ -25,8 +28,7 @@ from parsl.executors.globus_compute_multi.observe.logfile import find_log
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Say which arguments the command has."""
-    parser.add_argument("log", type=Path, nargs="?", default=Path("runinfo"),
-                        help="a run log, a run directory (runinfo/000), or the folder of those, for the newest run; default: runinfo")
+    add_log_argument(parser)
 
 
 def run(options: argparse.Namespace) -> int:

@@ -119,7 +119,7 @@ def test_what_is_left_out_of_a_figure_is_said():
 def test_a_report_is_written_beside_the_log_by_the_command(tmp_path):
     log = tmp_path / "multi.jsonl"
     log.write_text("".join(json.dumps(line) + "\n" for line in generated(20, {"a": 2})))
-    program = ("import argparse, sys; from parsl.executors.globus_compute_multi.observe import report; p = argparse.ArgumentParser(); "
+    program = ("import argparse, sys; from parsl.executors.globus_compute_multi.commands import report; p = argparse.ArgumentParser(); "
                "report.add_arguments(p); sys.exit(report.run(p.parse_args()))")
     done = subprocess.run([sys.executable, "-c", program, str(log)], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == str(tmp_path / "multi.html")

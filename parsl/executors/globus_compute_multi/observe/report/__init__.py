@@ -1,33 +1,11 @@
-"""draw a run, live or finished, as one HTML page
-
-Says which endpoint did what, where time was lost and what failed, in words, tables and figures, from the run log. The page is one file that
-needs no network. Prints its path.
-
-example:
-  python -m parsl.executors.globus_compute_multi report runinfo/000 -o run.html
-"""
+"""Draws a run, live or finished, as one HTML page: :func:`write_report`."""
 from __future__ import annotations
 
-import argparse
 import os
 from pathlib import Path
 
 from parsl.errors import OptionalModuleMissing
-from parsl.executors.globus_compute_multi.observe.logfile import find_log, read_log
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Say which arguments the command has."""
-    parser.add_argument("log", type=Path, nargs="?", default=Path("runinfo"),
-                        help="a run log, a run directory (runinfo/000), or the folder of those, for the newest run; default: runinfo")
-    parser.add_argument("-o", "--output", type=Path, metavar="FILE", help="the page to write (default: beside the log, <label>.html)")
-
-
-def run(options: argparse.Namespace) -> int:
-    """Write the page, and print its path; returns the exit code."""
-    log = find_log(options.log)
-    print(write_report(log, options.output if options.output is not None else log.with_suffix(".html")))
-    return 0
+from parsl.executors.globus_compute_multi.observe.logfile import read_log
 
 
 def write_report(log: Path, output: Path) -> Path:
