@@ -113,7 +113,7 @@ class Resolver:
         self._threads: List[threading.Thread] = []
         self._in_hand: Dict[threading.Thread, Tuple[str, str]] = {}  # what a thread is doing, and for which task
         self._published: Deque[_Published] = deque()
-        self._steps = 0
+        self._moved = -math.inf  # when the last step was done
         self._finished = False
 
     def start(self) -> None:
@@ -142,7 +142,10 @@ class Resolver:
         deadline = time.monotonic() + timeout
         if threading.current_thread() in self._threads:
             return self._publish_rest(deadline) and not self._published
+        # of the little time that is left, those that hang behind the first one need their part
+        patience = min(patience, max(_LESS_PATIENCE, timeout - _MOST_HANGING * _LESS_PATIENCE))
         hanging: List[threading.Thread] = []
+        since = time.monotonic()
         while True:
             busy = [thread for thread in self._threads if thread not in hanging and thread.is_alive()]
             if not busy:
@@ -150,14 +153,14 @@ class Resolver:
                     return not any(thread in self._in_hand for thread in hanging)
                 self._start_thread()  # whatever ended it, the futures need one
                 continue
-            thread, steps, left = busy[-1], self._steps, deadline - time.monotonic()
-            wait = max(0.0, min(patience, left))
-            thread.join(wait)
+            thread = busy[-1]
+            thread.join(max(0.0, min(max(since, self._moved) + patience, deadline) - time.monotonic()))
             if not thread.is_alive():
                 continue
-            moved = self._steps != steps
+            at_end = time.monotonic() >= deadline
+            stuck = time.monotonic() >= max(since, self._moved) + patience
             now = "%s %s" % self._in_hand.get(thread, ("taking up the next", "task"))
-            if left <= 0 or (not moved and len(hanging) == _MOST_HANGING):
+            if at_end or (stuck and len(hanging) == _MOST_HANGING):
                 # one of the queue is the word of the end
                 count = max(0, self._jobs.qsize() - 1) + len(self._published) + len(self._in_hand)
                 logger.warning("%d futures are not completed yet, since callbacks on futures, or unpickling, take long, now %s; that goes on "
@@ -165,10 +168,11 @@ class Resolver:
                 if len(hanging) < _MOST_HANGING:
                     self._start_thread()  # perhaps that one hangs, and there is no time left to see
                 return False
-            if not moved:
+            if stuck:
                 hanging.append(thread)
-                logger.error("%s has not come to an end for %.1f s; it is left alone", now[0].upper() + now[1:], wait)
+                logger.error("%s has not come to an end for %.1f s; it is left alone", now[0].upper() + now[1:], patience)
                 self._start_thread()
+                since = time.monotonic()
                 patience = min(patience, _LESS_PATIENCE)
 
     def _start_thread(self) -> None:
@@ -239,7 +243,7 @@ class Resolver:
         if future is not None:
             self._published.append(_Published(name, future, opened, time.monotonic()))
         self._in_hand.pop(thread, None)
-        self._steps += 1
+        self._moved = time.monotonic()
 
     def _complete_next(self) -> None:
         try:
@@ -256,7 +260,7 @@ class Resolver:
         except BaseException:  # a callback that raises SystemExit, say: the other futures need this thread
             logger.exception("A callback on the future of %s ended with an error", name)
         self._in_hand.pop(thread, None)
-        self._steps += 1
+        self._moved = time.monotonic()
 
     def _open(self, ended: Ended, completes: bool) -> _Opened:
         """Unpack what has come, once, if it is to complete a future or somebody wants to see it."""

@@ -112,18 +112,20 @@ def ways(compute, gates, make_executor, monkeypatch):
 
 def end(executor, futures, before, gates=(), *, after=lambda: None, later=1.0, log_is_whole=True):
     """Shut the executor down, check what is promised, and call ``after`` meanwhile; threads that are in a request have ``later`` seconds."""
-    begin = time.monotonic()
-    executor.shutdown()
-    took = time.monotonic() - begin
-    print(f"shutdown took {took:.2f} s")
-    assert took < MOST
-    undone = [future for future in futures if not future.done()]
-    assert not undone
-    for future in futures:
-        assert future.exception(0) is None or isinstance(future.exception(0), GlobusComputeMultiError)
-    after()
-    for gate in gates:
-        gate.close()
+    try:
+        begin = time.monotonic()
+        executor.shutdown()
+        took = time.monotonic() - begin
+        print(f"shutdown took {took:.2f} s")
+        assert took < MOST
+        undone = [future for future in futures if not future.done()]
+        assert not undone
+        for future in futures:
+            assert future.exception(0) is None or isinstance(future.exception(0), GlobusComputeMultiError)
+    finally:
+        after()  # else threads are left for the tests to come
+        for gate in gates:
+            gate.close()
     deadline = time.monotonic() + later
     while our_threads() and time.monotonic() < deadline:
         time.sleep(0.05)

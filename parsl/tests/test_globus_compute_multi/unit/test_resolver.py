@@ -290,3 +290,19 @@ def test_a_callback_that_hangs_when_there_is_little_time_left_holds_up_no_future
     assert "task 1 (slow)" in caplog.text
     assert all(future.exception(10) for future in futures)
     release.set()
+
+
+@pytest.mark.parametrize("patience, timeout", [(2.0, 4.0), (60.0, 3.0)])
+def test_callbacks_that_hang_after_others_have_come_to_an_end_hold_up_no_future_behind_them(patience, timeout):
+    resolver, futures, release = Resolver(), [Future() for _ in range(20)], threading.Event()
+    futures[0].add_done_callback(lambda _: release.wait(0.2))
+    for future in futures[1:4]:
+        future.add_done_callback(lambda _: release.wait(60))
+    resolver.start()
+    for future in futures:
+        fail(resolver, future)
+    resolver.finish()
+    assert not resolver.join(patience, timeout)
+    assert all(future.done() for future in futures)
+    release.set()
+    assert resolver.join(10)
