@@ -186,6 +186,9 @@ def _timed(core_speed: Any, core: str, turns: _Turns, side: int) -> Type[Any]:
             self._count = 0
             self._tasks_held: Dict[int, NewTask] = {}
             self._run_log = run_log
+            self._published = Records()
+            self.publishing = 0.0
+            self.ended = 0
             self._result_message = ResultMessage("uuid", "session", "1.1", Outcome.OK, b"value", "", 1.0, "child", _INFO)
             self._unfinished = None if run_log is None or not records else Unfinished(
                 # the resolver's own thread is not to run meanwhile
@@ -199,13 +202,31 @@ def _timed(core_speed: Any, core: str, turns: _Turns, side: int) -> Type[Any]:
             turns.wait(side)
             self.spent_in.append(0.0)
             try:
-                return super().run(limit)
+                if self._unfinished is None:
+                    return super().run(limit)
+                self._published.start(self._run_log.path, self._run_log.epoch)  # type: ignore[union-attr]
+                with self._published.reader() as self._reader:
+                    return super().run(limit)
             finally:
+                self._resolve()
                 turns.give(side)
+
+        def _resolve(self) -> None:
+            """Do the resolver's work, soon after the core's, as in an executor: until then, all that it refers to is kept."""
+            before = time.thread_time()
+            for _ in range(self.jobs.qsize()):
+                job = self.jobs.get()
+                self.ended += 1
+                if self._unfinished is not None:
+                    self._published.publish(ended_by(*job[0]), None, None)
+            self.publishing += time.thread_time() - before
+            if self._unfinished is not None:
+                self._reader.available()
 
         def _handle(self, step: str, tasks: int, event: Any) -> List[Any]:
             self._count += 1
             if self._count % EVENTS_A_TURN == 0:
+                self._resolve()
                 turns.give(side)
                 turns.wait(side)
                 self.spent_in.append(0.0)
@@ -271,17 +292,8 @@ def run(load_number: int, tasks: int, records: bool, log_path: Path) -> Spent:
         time.sleep(0.1)
     log = time.clock_gettime(clock) - before
     assert run_log.stop(60.0), "the log was not ended in time"
-    publishing = 0.0
-    if records:
-        published = Records()
-        published.start(log_path, run_log.epoch)
-        with published.reader():
-            before = time.thread_time()
-            for _ in range(full.jobs.qsize()):
-                published.publish(ended_by(*full.jobs.get()[0]), None, None)
-            publishing = time.thread_time() - before
-    assert bare.jobs.qsize() in (0, tasks) and len(bare.spent_in) == len(full.spent_in), "the two cores did not do the same"
-    return Spent(bare.spent_in, full.spent_in, log, publishing, lines)
+    assert bare.ended == full.ended == tasks and len(bare.spent_in) == len(full.spent_in), "the two cores did not do the same"
+    return Spent(bare.spent_in, full.spent_in, log, full.publishing, lines)
 
 
 def main() -> None:
