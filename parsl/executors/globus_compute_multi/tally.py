@@ -56,22 +56,24 @@ class Tally:
 
     def ended(self, action: AttemptEnded) -> None:
         """Count an attempt, and its task if that has ended with it."""
-        ok = action.outcome is Outcome.OK
+        outcome, result = action.outcome, action.payload
+        ok = outcome is Outcome.OK
         if action.resolves:
             if ok:
                 self._done += 1
             else:
-                self.failed(action.outcome.value, dict(action.payload.info).get("error"))
+                self.failed(outcome.value, dict(result.info).get("error"))
         if action.late:
             return  # it was counted when it was given up
         count = self._endpoints[action.endpoint]
-        count.done += ok
-        count.failed += not ok
-        if not action.outcome.is_final:
-            self._tried_again[failure(action.outcome.value)] += 1
-        seconds = None if action.payload is None else action.payload.run_seconds
-        if seconds is not None:
-            count.busy_seconds += seconds
+        if ok:
+            count.done += 1
+        else:
+            count.failed += 1
+            if not outcome.is_final:
+                self._tried_again[failure(outcome.value)] += 1
+        if result is not None and result.run_seconds is not None:
+            count.busy_seconds += result.run_seconds
 
     def failed(self, kind: str, error: Optional[str] = None) -> None:
         """Count a task that has ended with an error: its outcome, or why the executor gave it up, and the type of what the app raised."""

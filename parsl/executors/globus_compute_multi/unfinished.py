@@ -64,7 +64,7 @@ class Unfinished:
         """Pass on that an attempt has ended; the task that has ended with it, if one has."""
         task = None
         if action.resolves:
-            task = self._tasks.pop(action.task_id, None)
+            task = self._tasks.pop(action.attempt.task.id, None)
             if task is None:
                 return None  # shutdown could not wait
             if task.info.node is not None:

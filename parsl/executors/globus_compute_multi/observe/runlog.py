@@ -68,7 +68,7 @@ import time
 import uuid
 from collections import deque
 from pathlib import Path
-from typing import Any, Deque, Dict, Optional, Tuple
+from typing import Any, Deque, Dict, List, Optional, Sequence, Tuple
 
 from parsl.executors.globus_compute_multi.observe.logfile import LOG_NAME, part_path
 
@@ -88,6 +88,9 @@ _RETRY_SECONDS = 1.0
 
 #: Lines are written when there is so much of them, even while more come.
 _BLOCK_BYTES = 1 << 16
+
+#: Lines that are encoded together: to make an encoder takes as long as to encode a line.
+_TOGETHER = 500
 
 #: So much is kept in memory while the file cannot be written; lines after that are lost.
 _KEPT_BYTES = 1 << 24
@@ -152,7 +155,7 @@ class RunLog:
         monotonic : float
             When it happened, as of ``time.monotonic``.
         fields : dict
-            What is to be in it, but for ``t``. It must not be changed afterwards.
+            What is to be in it, but for ``t``; pairs under ``info`` become fields. It must not be changed afterwards.
         """
         self._queue.put((monotonic, fields))
         self.lines += 1
@@ -187,16 +190,25 @@ class RunLog:
 
     def _write_burst(self) -> bool:
         """Write all there is; whether more may come."""
+        lines: List[Tuple[float, Dict[str, Any]]] = []
         try:
             line = self._queue.get(timeout=_RETRY_SECONDS if self._parts.failing else None)
             self._stopping.wait(_GATHER_SECONDS)
             while line is not None:
                 monotonic, fields = line
-                self._parts.add(self.epoch + monotonic, fields)
+                if "info" in fields:
+                    fields = dict(fields)
+                    fields.update(fields.pop("info"))
+                lines.append((self.epoch + monotonic, fields))
+                if len(lines) == _TOGETHER:
+                    self._parts.add(lines)
+                    lines = []
                 line = self._queue.get_nowait()
         except queue.Empty:
+            self._parts.add(lines)
             self._parts.flush()
             return True
+        self._parts.add(lines)
         return False
 
 
@@ -225,21 +237,22 @@ class _Parts:
         # what is not written, for each file that is open, the current one last
         self._unwritten: Deque[Tuple[int, bytearray]] = deque([(_create(path), bytearray())])
 
-    def add(self, t: float, fields: Dict[str, Any]) -> None:
-        """Add a line. It is written by the next flush, or before."""
-        try:
-            text = _line(t, fields)
-        except (TypeError, ValueError):
-            logger.exception("A line of the run log %s could not be written. Please report this", self._path)
-            self._lost += 1
-            return
-        if self.failing and sum(len(data) for _, data in self._unwritten) > _KEPT_BYTES:
-            self._lost += 1
-            return
-        if self._lost:
-            lost, self._lost = self._lost, 0
-            self._append(t, _line(t, {"kind": "log", "state": "lost", "lines": lost}))
-        self._append(t, text)
+    def add(self, lines: Sequence[Tuple[float, Dict[str, Any]]]) -> None:
+        """Add lines, each with its ``t``. They are written by the next flush, or before."""
+        for (t, fields), text in zip(lines, _encoded([fields for _, fields in lines])):
+            try:
+                line = _line(t, fields, text)
+            except (TypeError, ValueError):
+                logger.exception("A line of the run log %s could not be written. Please report this", self._path)
+                self._lost += 1
+                continue
+            if self.failing and sum(len(data) for _, data in self._unwritten) > _KEPT_BYTES:
+                self._lost += 1
+                continue
+            if self._lost:
+                lost, self._lost = self._lost, 0
+                self._append(t, _line(t, {"kind": "log", "state": "lost", "lines": lost}))
+            self._append(t, line)
 
     def _append(self, t: float, text: bytes) -> None:
         if self._lines and self._size + len(text) > self._most:
@@ -305,8 +318,20 @@ class _Parts:
             os.close(self._unwritten.popleft()[0])
 
 
-def _line(t: float, fields: Dict[str, Any]) -> bytes:
-    return f'{{"t": {t:.6f}, {_encode(fields)[1:]}\n'.encode("ascii")
+def _line(t: float, fields: Dict[str, Any], text: Optional[str] = None) -> bytes:
+    """A line of the file; ``text``: the fields encoded already."""
+    return f'{{"t": {t:.6f}, {(text or _encode(fields))[1:]}\n'.encode("ascii")
+
+
+def _encoded(lines: Sequence[Dict[str, Any]]) -> Sequence[Optional[str]]:
+    """Lines, encoded together, or nothing of any if one of them cannot be."""
+    try:
+        # an empty string between any two marks where to cut; within a string, its quotes would be escaped
+        texts = _encode([item for fields in lines for item in (fields, "")])[1:-1].split('}, ""')
+    except (TypeError, ValueError):
+        return [None] * len(lines)
+    # a list in a line may have the mark, too
+    return [text.lstrip(", ") + "}" for text in texts[:-1]] if len(texts) == len(lines) + 1 else [None] * len(lines)
 
 
 def _create(path: Path) -> int:

@@ -168,7 +168,8 @@ class Report(NamedTuple):
 
 
 #: A line for the run log (observe/runlog.py): JSON-compatible, with at least ``kind`` (``task``, ``attempt``, ``dispatch``, ``endpoint`` or
-#: ``run``), the ID of that under this name (a run has none), and its new ``state``. A dict and nothing more, since there are some for each task.
+#: ``run``), the ID of that under this name (a run has none), and its new ``state``. A dict and nothing more, since there are some for each task;
+#: pairs under ``info`` stand beside the other fields in the log.
 Line = Dict[str, Any]
 
 

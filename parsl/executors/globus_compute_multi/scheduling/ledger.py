@@ -194,10 +194,11 @@ class Ledger:
         del self.attempts[attempt.id]
         task.active.discard(attempt.id)
         # what an app raised is the user's: its text may hold anything, and stays out of the log
-        line: Line = {"kind": "attempt", "attempt": attempt.id, "state": "finished", "outcome": outcome.value}
+        line: Line = {"kind": "attempt", "attempt": attempt.id, "state": "finished", "outcome": outcome}
         if message and not outcome.is_final:
             line["message"] = message
-        line.update(info)
+        if info:
+            line["info"] = info
         self.log(line)
         attempt.threads.endpoint.probes.discard(attempt.id)
         successor = attempt.threads.release(attempt, self.now)
@@ -267,7 +268,7 @@ class Ledger:
 
     def take_stray(self, attempt_id: str, outcome: Outcome, message: str, payload: Any, info: Tuple[Tuple[str, Any], ...]) -> None:
         """Take in the result of an attempt that is finished: a duplicate, or one that was given up, yet ran, and completes its task."""
-        self.log({"kind": "attempt", "attempt": attempt_id, "state": "duplicate", "outcome": outcome.value, **dict(info)})
+        self.log({"kind": "attempt", "attempt": attempt_id, "state": "duplicate", "outcome": outcome, "info": info})
         attempt = self.attempt_of(attempt_id)
         if attempt is None or not outcome.is_final:
             return

@@ -65,6 +65,17 @@ def test_what_cannot_be_written_as_json_costs_its_line_alone(path):
     assert [line.get("task") or line.get("lines") for line in read_log(path)] == [None, 1, 1, None]
 
 
+@pytest.mark.parametrize("value", ['}, "", {"kind": 1}', '"}, \\"\\", {', "\u2028}, \n", "", [{}, "", {}], [[], ""], {"a": {}, "": ""}, {}])
+def test_lines_that_wait_together_are_told_apart_whatever_is_in_them(path, value):
+    log = RunLog(path)
+    log.start()
+    fields = [{"n": n, "value": value} for n in range(3)] + [{"n": 3}, {"value": value}]
+    for line in fields:
+        log.write(0.0, line)
+    assert log.stop(10)
+    assert [{key: of for key, of in line.items() if key != "t"} for line in list(read_log(path))[1:-1]] == fields
+
+
 def test_a_time_is_that_of_the_line_plus_the_epoch(path):
     log = RunLog(path)
     log.start()
