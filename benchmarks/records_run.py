@@ -219,8 +219,8 @@ def _timed(core_speed: Any, core: str, turns: _Turns, side: int) -> Type[Any]:
                 self.ended += 1
                 if self._unfinished is not None:
                     self._published.publish(ended_by(*job[0]), None, None)
-            self.publishing += time.thread_time() - before
             if self._unfinished is not None:
+                self.publishing += time.thread_time() - before
                 self._reader.available()
 
         def _handle(self, step: str, tasks: int, event: Any) -> List[Any]:
