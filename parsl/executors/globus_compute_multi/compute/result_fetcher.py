@@ -23,10 +23,10 @@ from parsl.executors.globus_compute_multi.compute.messages import (
     ResultsFetched,
 )
 from parsl.executors.globus_compute_multi.compute.service import (
-    HOW_TO_LOG_IN,
     Service,
     explain,
     http_status,
+    not_accepted,
     retry_after,
 )
 
@@ -154,7 +154,7 @@ class ResultFetcher:
                 self._wanted.pop(attempt_id, None)
             if time.monotonic() >= self._again_at:  # else they go along with others
                 self._again_at = time.monotonic() + self._backoff.next(None if refused is None else retry_after(refused))
-        advice = f" The service does not accept the credentials, and is asked until it does. {HOW_TO_LOG_IN}" if status == 401 else ""
+        advice = f" The service is asked until they are: {not_accepted()}" if status == 401 else ""
         logger.log(logging.INFO if advice in self._said else logging.WARNING, "The service did not give the results of %d tasks that were "
                    "asked for (%s); trying again in %.1f s.%s", len(tasks), explain(error), self._again_at - time.monotonic(), advice)
         self._said.add(advice)

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import math
+import os
 import ssl
 import time
 import uuid
@@ -39,8 +40,17 @@ SLOWEST_UPLOAD = 200_000
 HOW_TO_LOG_IN = ("Run globus_compute_sdk.Client().app.login() in Python once (or 'globus-compute-endpoint login', where the agent is "
                  "installed), or set GLOBUS_COMPUTE_CLIENT_ID and GLOBUS_COMPUTE_CLIENT_SECRET.")
 
+_CLIENT_VARIABLES = ("GLOBUS_COMPUTE_CLIENT_ID", "GLOBUS_COMPUTE_CLIENT_SECRET")
+
 _JSON_SERIALIZER = ComputeSerializer(strategy_code=PureSourceTextInspect, strategy_data=JSONData)
 _RESULT_SERIALIZERS = [f"{JSONData.__module__}.{JSONData.__name__}"]
+
+
+def not_accepted() -> str:
+    """That credentials are not accepted, and what to do: those in the environment come before the user's login."""
+    if all(os.environ.get(name) for name in _CLIENT_VARIABLES):
+        return f"the credentials in {' and '.join(_CLIENT_VARIABLES)} are not accepted: correct them, or unset both to use your login"
+    return f"the credentials are not accepted. {HOW_TO_LOG_IN}"
 
 
 class Service:

@@ -18,6 +18,7 @@ from parsl.executors.globus_compute_multi.compute.service import (
     Service,
     explain,
     http_status,
+    not_accepted,
     shows_no_credentials,
 )
 from parsl.executors.globus_compute_multi.errors import (
@@ -101,5 +102,5 @@ def _start_error(what: str, error: Exception) -> Exception:
         return ServiceUnavailable(f"{reason}. Check the network, and https://status.globus.org.")
     status = http_status(error)
     if status == 401:
-        return CredentialsMissing(f"{reason}. The service does not accept the credentials. {HOW_TO_LOG_IN}")
+        return CredentialsMissing(f"{reason}: {not_accepted()}")
     return _Refused(reason) if status in (403, 404) else ServiceUnavailable(reason)

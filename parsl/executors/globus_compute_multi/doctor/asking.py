@@ -1,7 +1,6 @@
 """Requests to the service, and what their failures mean."""
 from __future__ import annotations
 
-import os
 import threading
 import time
 from typing import Any, Callable, Dict, List, Optional, TypeVar
@@ -16,11 +15,11 @@ from parsl.executors.globus_compute_multi.compute.governor import (
     governor_for,
 )
 from parsl.executors.globus_compute_multi.compute.service import (
-    HOW_TO_LOG_IN,
     MalformedAnswer,
     Service,
     explain,
     http_status,
+    not_accepted,
 )
 from parsl.executors.globus_compute_multi.doctor.findings import (
     TRY_LATER,
@@ -147,7 +146,7 @@ def _explain(error: Exception) -> str:
 
 def _remedy(status: Optional[int], error: Exception, address: str) -> str:
     if status == 401:
-        return _not_accepted()
+        return not_accepted()
     if status == 403:
         return "the credentials are accepted, and this is not allowed to them: log in as somebody who may, or ask whoever grants it"
     if status is not None and status >= 500:
@@ -158,11 +157,4 @@ def _remedy(status: Optional[int], error: Exception, address: str) -> str:
         return look_in_between(address)
     if isinstance(error, globus_sdk.NetworkError):
         return "check the network, the proxies in the environment, and https://status.globus.org"
-    return _not_accepted()
-
-
-def _not_accepted() -> str:
-    variables = ("GLOBUS_COMPUTE_CLIENT_ID", "GLOBUS_COMPUTE_CLIENT_SECRET")
-    if all(os.environ.get(name) for name in variables):
-        return f"the credentials in {' and '.join(variables)} are not accepted: correct them, or unset both to use your login"
-    return f"the credentials are not accepted. {HOW_TO_LOG_IN}"
+    return not_accepted()

@@ -244,7 +244,8 @@ class Scheduler:
 
     def _stop_for_credentials(self, attempts: List[Attempt], reason: str) -> None:
         """Fail what is not dispatched: nothing will be, until the user does something. What runs may still bring results."""
-        message = f"not dispatched: the service does not accept the credentials any more ({reason}). Log in again, and run the workflow again"
+        message = (f"not dispatched: the service does not accept the credentials any more ({reason}). "
+                   "Log in again, or correct the credentials in the environment, and run the workflow again")
         for attempt in attempts:
             self._ledger.finish(attempt, Outcome.REJECTED, reason, blamed=False)
             self._restarts.rejected(attempt.threads.child)

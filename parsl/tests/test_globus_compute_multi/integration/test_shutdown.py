@@ -158,6 +158,12 @@ class TestStart:
         client = LocalClient(compute.address, "not the token")
         self.refused(make_executor(client=client), CredentialsMissing, "HTTP 401.*globus-compute-endpoint login")
 
+    def test_credentials_in_the_environment_that_the_service_does_not_accept(self, make_executor, compute, monkeypatch):
+        client = LocalClient(compute.address, "not the token")
+        for name in ("GLOBUS_COMPUTE_CLIENT_ID", "GLOBUS_COMPUTE_CLIENT_SECRET"):
+            monkeypatch.setenv(name, "wrong")
+        self.refused(make_executor(client=client), CredentialsMissing, "HTTP 401.*GLOBUS_COMPUTE_CLIENT_SECRET are not accepted: correct them")
+
     def test_no_login(self, make_executor, monkeypatch, tmp_path):
         for name in ("GLOBUS_COMPUTE_CLIENT_ID", "GLOBUS_COMPUTE_CLIENT_SECRET"):
             monkeypatch.delenv(name, raising=False)
