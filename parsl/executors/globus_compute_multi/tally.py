@@ -65,7 +65,7 @@ class Tally:
                 self.failed(outcome.value, dict(result.info).get("error"))
         if action.late:
             return  # it was counted when it was given up
-        count = self._endpoints[action.endpoint]
+        count = self._endpoints[action.attempt.threads.endpoint.name]
         if ok:
             count.done += 1
         else:

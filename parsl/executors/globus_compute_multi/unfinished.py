@@ -68,7 +68,7 @@ class Unfinished:
             if task is None:
                 return None  # shutdown could not wait
             if task.info.node is not None:
-                self._ran_on(task.info.node, action.endpoint)
+                self._ran_on(task.info.node, action.attempt.threads.endpoint.name)
         self._tally.ended(action)
         self._resolver.attempt_ended(action, time.monotonic(), self._run_log.lines, None if task is None else task.future)
         return task
