@@ -198,9 +198,9 @@ class Workflow:
         endpoint : str
             Name of the endpoint.
         """
-        with self._lock:
-            writer = self._writers.get(node)
-            if writer is not None:
+        writer = self._writers.get(node)  # entered before the submission: no need to wait for the threads that submit
+        if writer is not None:
+            with self._lock:
                 self._places[writer] = _Place(filesystem, endpoint)
 
 
