@@ -1,6 +1,7 @@
 """Clients of the service's REST API, made from the user's ``globus_compute_sdk.Client``."""
 from __future__ import annotations
 
+import functools
 import math
 import os
 import ssl
@@ -12,7 +13,7 @@ from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple
 
 import globus_sdk
 from globus_compute_sdk import Client
-from globus_compute_sdk.sdk.batch import Batch, create_user_runtime
+from globus_compute_sdk.sdk.batch import Batch, UserRuntime, create_user_runtime
 from globus_compute_sdk.serialize import (
     ComputeSerializer,
     JSONData,
@@ -29,8 +30,9 @@ from urllib3.exceptions import (
     SSLError,
 )
 
-from parsl.executors.globus_compute_multi.compute.runner import (
-    globus_compute_multi_runner,
+from parsl.executors.globus_compute_multi.compute.registration import (
+    NAME,
+    function_code,
 )
 
 #: Seconds to wait for an answer, and bytes a second that an upload is given beyond that.
@@ -81,14 +83,13 @@ class Service:
 
     def register_runner(self) -> str:
         """Register the runner, by its source; returns its function ID."""
-        code = _JSON_SERIALIZER.pack_buffers([_JSON_SERIALIZER.serialize(globus_compute_multi_runner)])
-        runtime = create_user_runtime()
+        code = _JSON_SERIALIZER.pack_buffers([function_code()])
         answer = self._v3.register_function({
-            "function_name": globus_compute_multi_runner.__name__,
+            "function_name": NAME,
             "function_code": code,
             "serialized": True,
             "description": "Runs Parsl tasks for GlobusComputeMultiExecutor",
-            "meta": {"python_version": runtime.python.version, "sdk_version": runtime.globus_compute_sdk_version,
+            "meta": {"python_version": _runtime().python.version, "sdk_version": _runtime().globus_compute_sdk_version,
                      "serde_identifier": PureSourceTextInspect.identifier.strip()},
         })
         with _expected("the registration of the runner function"):
@@ -144,7 +145,7 @@ class Service:
             If the answer does not tell these.
         """
         batch = Batch(task_group_id, resource_specification, user_endpoint_config, True, serializer=_JSON_SERIALIZER,
-                      user_runtime=create_user_runtime(), result_serializers=_RESULT_SERIALIZERS)
+                      user_runtime=_runtime(), result_serializers=_RESULT_SERIALIZERS)
         for task in arguments:
             batch.add(runner_id, task)
         upload_seconds = sum(len(packed) for _, packed, _ in arguments) / SLOWEST_UPLOAD
@@ -161,6 +162,12 @@ class Service:
         if task_group_id is not None and group != task_group_id:
             raise MalformedAnswer(f"tasks were submitted to task group {task_group_id}, and the answer says {group}")
         return group, task_ids
+
+
+@functools.lru_cache(maxsize=None)
+def _runtime() -> UserRuntime:
+    """Description of this machine, which takes milliseconds to make."""
+    return create_user_runtime()
 
 
 class MalformedAnswer(Exception):
