@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import os
 import socket
-from typing import Any, Callable, Optional, Set
+from typing import Any, Callable, Optional, Set, Tuple
 
 import pika.exceptions
 from pika import SelectConnection, URLParameters
@@ -53,7 +53,7 @@ class Consumer:
     on_consuming : callable
         Called when the broker has begun to send messages.
     on_message : callable
-        Takes the body of a message, which is acknowledged when this returns.
+        Takes the body of a message, which is acknowledged when this has returned, together with those that came along with it.
     """
 
     def __init__(self, parameters: URLParameters, queue: str, on_consuming: Callable[[], None], on_message: Callable[[bytes], None]) -> None:
@@ -67,6 +67,7 @@ class Consumer:
         self._reason: Optional[BaseException] = None
         self._stopped = False
         self._consuming = False
+        self._taken: Optional[Tuple[Channel, int]] = None  # the last message of those that are not acknowledged
 
     def run(self) -> None:
         """Connect and consume; returns after :meth:`stop`.
@@ -98,6 +99,7 @@ class Consumer:
     def _end(self, reason: Optional[BaseException]) -> None:
         """Close what there is, and see to it that this comes to an end if the broker does not answer."""
         self._reason = self._reason or reason
+        self._acknowledge()
         if self._connection is None:
             self._workflow.abort()
         elif self._connection.is_open:
@@ -135,8 +137,16 @@ class Consumer:
 
     def _on_delivery(self, channel: Channel, method: Any, _: Any, body: bytes) -> None:
         self._on_message(body)
-        if channel.is_open:
-            channel.basic_ack(method.delivery_tag)
+        if self._taken is None:
+            self._loop.call_later(0, self._acknowledge)
+        self._taken = channel, method.delivery_tag
+
+    def _acknowledge(self) -> None:
+        """Acknowledge what was taken since the last time: one by one would take the broker and this thread as long as the rest."""
+        if self._taken is not None:
+            (channel, tag), self._taken = self._taken, None
+            if channel.is_open:
+                channel.basic_ack(tag, multiple=True)
 
 
 class _Loop(IOLoop):  # type: ignore[misc]  # pika has no annotations

@@ -184,6 +184,15 @@ def test_shutdown_does_not_wait_for_a_broker_that_does_not_answer(relayed):
     assert future.exception() is not None
 
 
+def test_no_result_is_left_in_the_queue(workflow, compute):
+    with workflow() as (dfk, executor):
+        run_tasks(dfk, 300)
+        until(lambda: connected(executor), "connected")
+        run_tasks(dfk, 300)
+    with on_the_queue(compute, executor) as (channel, name):  # what was not acknowledged is back in it
+        assert channel.queue_declare(name, passive=True).method.message_count == 0
+
+
 def test_results_go_on_after_the_queue_was_deleted(workflow, compute, soon, said):
     with workflow() as (dfk, executor):
         run_tasks(dfk, 3)

@@ -7,11 +7,13 @@ import socket
 import threading
 import time
 from contextlib import contextmanager
+from types import SimpleNamespace
 
 import pytest
 
 from parsl.executors.globus_compute_multi.compute.consumer import (
     HEARTBEAT_SECONDS,
+    Consumer,
     connection_parameters,
 )
 from parsl.executors.globus_compute_multi.compute.governor import Governor
@@ -169,3 +171,53 @@ def test_the_port_can_be_replaced_connecting_has_an_end_and_a_dead_broker_is_not
     for proposed, agreed in ((60, HEARTBEAT_SECONDS), (0, HEARTBEAT_SECONDS), (HEARTBEAT_SECONDS // 2, HEARTBEAT_SECONDS // 2)):
         assert parameters.heartbeat(None, proposed) == agreed
     assert connection_parameters("amqps://user:secret@host:5671/vhost", None).port == 5671
+
+
+class Channel:
+    """Notes what is acknowledged."""
+
+    def __init__(self):
+        self.acknowledged, self.is_open = [], True
+
+    def basic_ack(self, tag, multiple):
+        assert self.is_open
+        self.acknowledged.append((tag, multiple))
+
+
+@pytest.fixture
+def consumer():
+    taken = []
+    consumer = Consumer(connection_parameters("amqp://user:secret@host/", None), "queue", lambda: None, taken.append)
+    yield consumer, lambda channel, tag: consumer._on_delivery(channel, SimpleNamespace(delivery_tag=tag), None, b"body"), taken
+    consumer.close()
+
+
+def test_messages_that_come_together_are_acknowledged_together_after_they_were_taken(consumer):
+    consumer, deliver, taken = consumer
+    channel = Channel()
+    for tags, last in (((1, 2, 3), 3), ((4,), 4)):
+        for tag in tags:
+            deliver(channel, tag)
+        assert len(taken) == last and (last, True) not in channel.acknowledged
+        consumer._loop.process_timeouts()
+        assert channel.acknowledged[-1] == (last, True)
+    consumer._loop.process_timeouts()
+    assert len(channel.acknowledged) == 2
+
+
+def test_messages_of_a_channel_that_was_closed_meanwhile_are_left_to_the_broker(consumer):
+    consumer, deliver, taken = consumer
+    channel = Channel()
+    deliver(channel, 1)
+    channel.is_open = False
+    consumer._loop.process_timeouts()
+    assert not channel.acknowledged and len(taken) == 1
+
+
+def test_what_was_taken_is_acknowledged_before_the_connection_is_closed(consumer):
+    consumer, deliver, _ = consumer
+    channel, closed = Channel(), []
+    consumer._connection = SimpleNamespace(is_open=True, close=lambda: closed.append(list(channel.acknowledged)))
+    deliver(channel, 1)
+    consumer._stop()
+    assert closed == [[(1, True)]]
