@@ -7,7 +7,7 @@ FORK := $(ROOT)/.fork/parsl
 NEW_TESTS := $(FORK)/parsl/tests/test_globus_compute_multi
 TEST_CONFIG := $(ROOT)/test_configs/globus_compute_multi.py
 
-REQUIREMENTS := $(addsuffix -requirements.txt,view localhost demo test docs) requirements.txt
+REQUIREMENTS := $(addsuffix -requirements.txt,view localhost demo test docs bench) requirements.txt
 SOURCES := setup.py $(wildcard parsl tools test_configs demo benchmarks chaos docs)
 TYPED := $(wildcard tools test_configs demo benchmarks docs)
 
@@ -30,7 +30,8 @@ help: ## list the targets (the default)
 	@echo '  LOCAL_GC_AGENT_PYTHON  Python of another virtual environment that has the endpoint agent (.venv-agents/bin/python)'
 	@echo '  K                  test-parsl*: the tests to run, as for pytest -k (all that need no internet)'
 	@echo '  PARSL              upstream-pr: a clone of Parsl without uncommitted changes'
-	@echo '  ARGS               compute, demo, bench-*, chaos, soak: arguments for the program'
+	@echo '  JSON, PLOT         bench: files for the results, and for a picture of them (.png, .svg or .pdf)'
+	@echo '  ARGS               compute, demo, bench, bench-*, chaos, soak: arguments for the program'
 
 .PHONY: venv
 venv: ## the client's virtual environment, .venv
@@ -60,9 +61,9 @@ compute: fork agents rabbitmq ## Globus Compute on localhost, in the foreground 
 demo: fork agents rabbitmq ## a workflow over the standard library's sources on three endpoints on localhost
 	@$(BIN)/python demo/stdlib_survey.py $(ARGS)
 
-.PHONY: bench-localhost
-bench-localhost: fork agents rabbitmq ## times a few workloads on three endpoints on localhost, with the service's limits on
-	@$(BIN)/python benchmarks/localhost.py $(ARGS)
+.PHONY: bench
+bench: fork agents rabbitmq ## this executor beside others on real endpoints on localhost, half an hour; JSON=FILE and PLOT=FILE.png write the results
+	@$(BIN)/python benchmarks/bench.py $(if $(JSON),--json "$(JSON)") $(if $(PLOT),--plot "$(PLOT)") $(ARGS)
 
 .PHONY: bench-scheduling
 bench-scheduling: fork ## simulates workflows on the scheduler's core, beside other schedulers, and says what must be reached
@@ -108,7 +109,7 @@ test-unit: fork ## tests that start no service
 	$(PYTEST) $(ROOT)/tools/tests
 	$(PYTEST) $(ROOT)/test_configs/tests/unit
 	$(PYTEST) $(ROOT)/demo/tests/test_*.py
-	$(PYTEST) $(ROOT)/benchmarks/tests
+	$(PYTEST) $(ROOT)/benchmarks/tests/test_*.py
 	$(PYTEST) $(ROOT)/docs/tests/test_*.py
 	$(PYTEST) --config=local $(NEW_TESTS)/unit
 
@@ -120,6 +121,7 @@ test-integration: fork agents rabbitmq chromium ## tests with real endpoint agen
 	$(PYTEST) $(ROOT)/test_configs/tests/integration
 	$(PYTEST) $(ROOT)/demo/tests/integration
 	$(PYTEST) $(ROOT)/docs/tests/integration
+	$(PYTEST) $(ROOT)/benchmarks/tests/integration
 	$(PYTEST) -p own_directory -n 2 --dist loadfile --config=local $(NEW_TESTS)/integration/test_*.py
 
 .PHONY: test-chaos

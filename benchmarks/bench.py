@@ -1,0 +1,247 @@
+"""What a Parsl user gains: the same workloads on real endpoint agents on localhost, with the service's limits on, through five systems in turns.
+
+``make bench`` (or ``.venv/bin/python benchmarks/bench.py``) prints medians and ranges, and what must be reached; status 1 if any of that was
+missed, or if a run failed. The systems:
+
+* ``multi``: this executor over three endpoints of 1, 2 and 8 threads;
+* ``gce-default``: three of Parsl's GlobusComputeExecutors in one Config, each task on one of them by chance, as in Parsl's gc_multisite.py;
+* ``gce-tuned``: the same with ``api_burst_limit=1``, the one option of the SDK's that makes a difference here;
+* ``sdk``: one endpoint that has all 11 threads, through the SDK's Executor with ``api_burst_limit=1``, without Parsl (a task is submitted
+  when its parents are done);
+* ``htex``: Parsl's HighThroughputExecutor on this machine, with 11 workers: the floor, without a network.
+
+The workloads: ``chain-50``, tasks that do nothing, each waiting for the one before; ``bag-2000``, independent ones; ``sleep-600``, sleeps
+that are log-normal (mean 0.3 s, sigma 0.8); ``montage``, a workflow from WfFormat with its run times scaled down; ``sixteen``, 96 sleeps
+of 2 s on 16 endpoints of one thread; and Parsl's own ``parsl-perf``, 2,000 tasks without the service's limits on requests.
+
+Each run is a process of its own. It starts the children, registers what has to be, and is timed then, with a new request budget. What is
+bound by latencies is run in lanes side by side, each with a service and agents of its own; systems take turns within a lane. What is bound by
+the processor is run alone, before that. At the end some of the lanes' runs are repeated alone: that is how much the lanes disturb one another.
+"""
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import platform
+import queue
+import signal
+import sys
+import time
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from pathlib import Path
+from typing import Dict, Iterator, List, Optional, Sequence, Tuple
+
+from bench_lanes import Lane, Prepared
+from bench_plot import plot
+from bench_results import OURS, Measurement, Results
+from bench_workloads import (
+    PARSL_PERF,
+    PERF_SYSTEMS,
+    SYSTEMS,
+    THREE,
+    WORKLOADS,
+    Workload,
+)
+
+#: Lanes with three endpoints, on two processors.
+LANES = 5
+
+#: What is run once more with nothing beside it: what waits most, and what computes most.
+AGAIN = ("chain-50", "sleep-600")
+
+PICTURES = (".png", ".svg", ".pdf")
+
+
+class NotWritable(ValueError):
+    """A file for the results cannot be written."""
+
+
+def turns(systems: Sequence[str], repeat: int) -> List[str]:
+    """The systems in order, each first in its turn."""
+    first = (repeat - 1) % len(systems) if systems else 0
+    return [*systems[first:], *systems[:first]]
+
+
+@contextlib.contextmanager
+def running(lanes: Sequence[Lane]) -> Iterator[None]:
+    """Start the lanes, and end them, whatever happens."""
+    with ThreadPoolExecutor(len(lanes)) as pool:
+        try:
+            for lane in lanes:  # one by one: it is the processor that they would wait for, and each is waited for only so long
+                lane.compute.start()
+            yield
+        finally:
+            list(pool.map(lambda lane: lane.compute.close(), lanes))
+
+
+@contextlib.contextmanager
+def stopped_by_errors(lanes: Sequence[Lane]) -> Iterator[None]:
+    """End what the lanes run when something goes wrong, or Ctrl-C is pressed, so that their threads end, too."""
+    try:
+        yield
+    except BaseException:
+        for lane in lanes:
+            lane.stop()
+        raise
+
+
+class Bench:
+    """Runs workloads on lanes.
+
+    Parameters
+    ----------
+    systems : sequence of str
+    repeats : int
+    """
+
+    def __init__(self, systems: Sequence[str], repeats: int) -> None:
+        self._systems, self._repeats = systems, range(1, repeats + 1)
+        self.measurements: List[Measurement] = []
+
+    def alone(self, workload: Workload, lanes: Sequence[Lane]) -> None:
+        """Get the systems ready on several lanes at once, and run one after the other."""
+        for repeat in self._repeats:
+            left = turns(self._systems, repeat)
+            while left:
+                place = dict(zip((system for system in left if system != "htex"), lanes))
+                place["htex"] = lanes[0]  # it uses no endpoints
+                self._in_turns([Prepared(place[system], workload, system, repeat) for system in left if system in place], lanes)
+                left = [system for system in left if system not in place]
+
+    def _in_turns(self, runs: Sequence[Prepared], lanes: Sequence[Lane]) -> None:
+        with ThreadPoolExecutor(len(runs)) as pool, stopped_by_errors(lanes):
+            try:
+                list(pool.map(Prepared.warm_up, runs))
+                for run in runs:
+                    self._note(run.measure())
+            finally:
+                for run in runs:
+                    run.close()
+
+    def perf(self, lane: Lane) -> None:
+        """Run parsl-perf with those systems that it is to compare."""
+        systems = [system for system in self._systems if system in PERF_SYSTEMS]
+        for repeat in self._repeats:
+            for system in turns(systems, repeat):
+                self._note(lane.perf(system, repeat))
+
+    def side_by_side(self, workloads: Sequence[Workload], lanes: Sequence[Lane]) -> None:
+        """Let each lane take the next repeat of a workload for its endpoints, with all systems in turns."""
+        waiting: Dict[int, queue.SimpleQueue[Tuple[Workload, int]]] = {len(lane.threads): queue.SimpleQueue() for lane in lanes}
+        for workload in workloads:
+            for repeat in self._repeats:
+                waiting[len(workload.threads)].put((workload, repeat))
+
+        def work(lane: Lane) -> None:
+            with contextlib.suppress(queue.Empty):
+                while not lane.stopped:
+                    workload, repeat = waiting[len(lane.threads)].get_nowait()
+                    for system in turns(self._systems, repeat):
+                        self._note(lane.measure(workload, system, repeat))
+
+        with ThreadPoolExecutor(len(lanes)) as pool, stopped_by_errors(lanes):
+            for future in wait([pool.submit(work, lane) for lane in lanes], return_when=FIRST_EXCEPTION).done:
+                future.result()
+
+    def disturbance(self, workloads: Sequence[Workload], lane: Lane) -> Iterator[str]:
+        """Repeat what this executor did in the lanes once with nothing beside it."""
+        results = Results(self.measurements)
+        for workload in workloads:
+            beside = results.of_bound(workload.name, OURS)
+            with stopped_by_errors([lane]):
+                again = lane.measure(workload, OURS, 1)
+            if again.seconds is not None:
+                yield (f"{workload.name}: {OURS} alone takes {again.seconds / again.lower_bound:.3f} x the lower bound, "
+                       f"beside other lanes {beside.text(3)}")
+
+    def _note(self, measurement: Measurement) -> None:
+        self.measurements.append(measurement)
+        print(measurement, flush=True)
+
+
+def parse(arguments: Optional[Sequence[str]]) -> argparse.Namespace:
+    names = [*WORKLOADS, PARSL_PERF]
+    parser = argparse.ArgumentParser(description="Times workloads on real endpoint agents on localhost, through this and other executors.")
+    parser.add_argument("--repeats", type=_positive, metavar="N", default=5, help="how often each workload is run with each system (5)")
+    parser.add_argument("--only", nargs="+", choices=names, default=names, metavar="WORKLOAD", help=f"of {', '.join(names)} (all)")
+    parser.add_argument("--systems", nargs="+", choices=SYSTEMS, default=SYSTEMS, metavar="SYSTEM", help=f"of {', '.join(SYSTEMS)} (all)")
+    parser.add_argument("--lanes", type=_positive, metavar="N", default=LANES,
+                        help=f"three endpoints each, which run side by side ({LANES}); 1: nothing disturbs, and it takes four times as long")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write one object for each run: workload, system, repeat, seconds (null: it "
+                                                                  "failed), tasks, lower_bound")
+    parser.add_argument("--plot", type=Path, metavar="FILE", help=f"draw the results; {', '.join(PICTURES)}")
+    options = parser.parse_args(arguments)
+    if options.plot is not None and options.plot.suffix not in PICTURES:
+        parser.error(f"--plot {options.plot}: the name must end with {', '.join(PICTURES)}")
+    return options
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError("must be 1 or more")
+    return number
+
+
+def _check_writable(file: Path) -> None:
+    try:
+        file.open("a", encoding="utf-8").close()
+    except OSError as e:
+        raise NotWritable(f"{file}: cannot be written: {e.strerror}; give a file in a folder that exists") from e
+
+
+def measure(options: argparse.Namespace) -> List[Measurement]:
+    """Run all that is asked for, and print each run."""
+    chosen = [workload for workload in WORKLOADS.values() if workload.name in options.only]
+    latency_bound = [workload for workload in chosen if not workload.alone]
+    lanes = [Lane(THREE) for _ in range(options.lanes)]
+    others = [Lane(threads) for threads in {len(w.threads): w.threads for w in latency_bound if w.threads != THREE}.values()]
+    bench = Bench(options.systems, options.repeats)
+    with running([*lanes, *others]):
+        for workload in chosen:
+            if workload.alone:
+                bench.alone(workload, lanes)
+        if PARSL_PERF in options.only:
+            bench.perf(lanes[0])
+        if latency_bound:
+            bench.side_by_side(latency_bound, [*lanes, *others])
+        if len(lanes) > 1 and OURS in options.systems:
+            print("\nHow much the lanes disturb one another:")
+            for line in bench.disturbance([workload for workload in latency_bound if workload.name in AGAIN], lanes[0]):
+                print(f"  {line}", flush=True)
+    return bench.measurements
+
+
+def report(results: Results) -> int:
+    """Print what was measured, and return the exit status."""
+    print(*results.tables(), "", *results.budget(), sep="\n")
+    must, failures = results.requirements(), list(results.failures())
+    print("\nMust reach (medians, and ranges):", *must, *failures, sep="\n", flush=True)
+    return 1 if failures or any(requirement.missed for requirement in must) else 0
+
+
+def main(arguments: Optional[Sequence[str]] = None) -> int:
+    options = parse(arguments)
+    start = time.monotonic()
+    try:
+        for file in (options.json, options.plot):
+            if file is not None:
+                _check_writable(file)
+    except NotWritable as e:
+        print(f"bench: {e}", file=sys.stderr)
+        return 2
+    print(f"{os.cpu_count()} processors, {platform.platform()}, Python {platform.python_version()}, load {os.getloadavg()[0]:.1f}", flush=True)
+    results = Results(measure(options))
+    status = report(results)
+    if options.json is not None:
+        results.write_json(options.json)
+    if options.plot is not None:
+        plot(results, options.plot)
+    print(f"It took {(time.monotonic() - start) / 60:.1f} minutes.")
+    return status
+
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    sys.exit(main())

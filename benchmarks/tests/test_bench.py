@@ -1,0 +1,259 @@
+"""What the benchmark runs, in which order, and what it says of the times; the times themselves are not measured here."""
+from __future__ import annotations
+
+import json
+import threading
+from typing import Any
+
+import pytest
+
+import bench
+import bench_lanes
+from bench_lanes import Run, RunFailed
+from bench_results import Measurement, Results
+from bench_workloads import SIXTEEN, SYSTEMS, THREE, WORKLOADS, Workload
+from simulation.workflows import Task
+
+
+def measured(workload="chain-50", system="multi", repeat=1, seconds=10.0, tasks=50, bound=5.0, **more) -> Measurement:
+    return Measurement(workload, system, repeat, seconds, tasks, bound, **more)
+
+
+def verdicts(*measurements: Measurement) -> dict[str, str]:
+    """What is said of each requirement, by its text."""
+    return {must.text: str(must).split()[0] for must in Results(measurements).requirements()}
+
+
+# The workloads
+
+
+@pytest.mark.parametrize("tasks, seconds", [
+    ([Task("a", 3.0)] * 8, 6.0),                                            # 24 s of work on four threads
+    ([Task("a", 3.0), Task("a", 2.0, (0,)), Task("a", 0.0)], 5.0),          # a path
+    ([Task("a", 0.0), Task("a", 0.0, (0,)), Task("a", 0.1, (1,))], 1.5),    # the agent's period counts for each task of a path
+])
+def test_the_lower_bound_is_work_or_path(tasks, seconds):
+    workload = Workload("w", {"a": 1, "b": 3}, False, lambda repeat: tasks)
+    assert workload.lower_bound(tasks) == pytest.approx(seconds)
+
+
+@pytest.mark.parametrize("name, count, bound", [("chain-50", 50, 25.0), ("bag-2000", 2000, 0.5), ("sixteen", 96, 12.0), ("montage", 291, 8.0)])
+def test_workloads_are_what_they_are_called(name, count, bound):
+    workload = WORKLOADS[name]
+    tasks = workload.make(1)
+    assert len(tasks) == count
+    assert workload.lower_bound(tasks) == pytest.approx(bound)
+    assert workload.threads == (SIXTEEN if name == "sixteen" else THREE)
+
+
+def test_the_sleeps_are_log_normal_and_the_same_for_all_systems():
+    workload = WORKLOADS["sleep-600"]
+    tasks = [task for repeat in range(20) for task in workload.make(repeat)]
+    assert len(tasks) == 20 * 600
+    assert sum(task.seconds for task in tasks) / len(tasks) == pytest.approx(0.3, rel=0.03)
+    assert workload.make(3) == workload.make(3) != workload.make(4)
+
+
+# The order
+
+
+class Lane:
+    """Stands where real endpoints do, which these tests do not need."""
+
+    def __init__(self, threads: dict[str, int], fails: bool = False) -> None:
+        self.threads, self.fails, self.stopped = threads, fails, False
+        self.done: list[tuple[str, str, int]] = []
+
+    def measure(self, workload: Workload, system: str, repeat: int) -> Measurement:
+        if self.fails:
+            raise OSError("broken")
+        self.done.append((workload.name, system, repeat))
+        return measured(workload.name, system, repeat)
+
+    def stop(self) -> None:
+        self.stopped = True
+
+
+def test_each_system_is_first_in_its_turn():
+    assert [bench.turns(SYSTEMS, repeat)[0] for repeat in range(1, 7)] == [*SYSTEMS, SYSTEMS[0]]
+    assert all(sorted(bench.turns(SYSTEMS, repeat)) == sorted(SYSTEMS) for repeat in range(1, 7))
+
+
+def test_lanes_share_the_repeats_and_do_all_systems_of_one_in_turns():
+    lanes = [Lane(THREE), Lane(THREE), Lane(SIXTEEN)]
+    runs = bench.Bench(SYSTEMS, repeats=3)
+    workloads = [WORKLOADS[name] for name in ("chain-50", "montage", "sixteen")]
+    runs.side_by_side(workloads, lanes)
+    done = [key for lane in lanes for key in lane.done]
+    assert sorted(done) == sorted((w.name, system, repeat) for w in workloads for system in SYSTEMS for repeat in (1, 2, 3))
+    assert len(runs.measurements) == len(done)
+    assert {name for name, _, _ in lanes[2].done} == {"sixteen"}
+    for lane in lanes:
+        for start in range(0, len(lane.done), len(SYSTEMS)):
+            name, _, repeat = lane.done[start]
+            assert lane.done[start:start + len(SYSTEMS)] == [(name, system, repeat) for system in bench.turns(SYSTEMS, repeat)]
+
+
+def test_an_error_in_one_lane_stops_the_others():
+    both_run = threading.Barrier(2)
+
+    class MeetingLane(Lane):
+        def measure(self, *args: Any) -> Measurement:
+            if not self.done:
+                both_run.wait(10)
+            return super().measure(*args)
+
+    lanes = [MeetingLane(THREE), MeetingLane(THREE, fails=True)]
+    with pytest.raises(OSError, match="broken"):
+        bench.Bench(SYSTEMS, repeats=2).side_by_side([WORKLOADS["montage"]], lanes)
+    assert all(lane.stopped for lane in lanes)
+
+
+@pytest.mark.parametrize("count", [1, 2, 4])
+def test_what_is_run_alone_never_runs_beside_another_nor_while_one_warms_up(monkeypatch, count):
+    log: list[tuple[str, object, str]] = []
+
+    class Prepared:
+        def __init__(self, lane: object, workload: Workload, system: str, repeat: int) -> None:
+            self.lane, self.system, self.repeat = lane, system, repeat
+
+        def warm_up(self) -> None:
+            log.append(("warm", self.lane, self.system))
+
+        def measure(self) -> Measurement:
+            log.append(("run", self.lane, self.system))
+            return measured("bag-2000", self.system, self.repeat)
+
+        def close(self) -> None:
+            log.append(("end", self.lane, self.system))
+
+    monkeypatch.setattr(bench, "Prepared", Prepared)
+    runs = bench.Bench(SYSTEMS, repeats=2)
+    runs.alone(WORKLOADS["bag-2000"], [Lane(THREE) for _ in range(count)])
+    assert sorted((found.system, found.repeat) for found in runs.measurements) == sorted((s, r) for s in SYSTEMS for r in (1, 2))
+    warm: dict[str, object] = {}
+    for what, lane, system in log:
+        if what == "warm":
+            assert lane not in [other for name, other in warm.items() if "htex" not in (name, system)]  # they would share a request budget
+            warm[system] = lane
+        elif what == "run":
+            assert system in warm
+        else:
+            del warm[system]
+    assert not warm
+
+
+# What is said
+
+
+def test_ratios_are_of_the_same_repeat():
+    results = Results([measured(repeat=1, seconds=1.0), measured(repeat=2, seconds=30.0), measured(repeat=3, seconds=5.0),
+                       measured(system="gce-tuned", repeat=1, seconds=2.0), measured(system="gce-tuned", repeat=2, seconds=10.0)])
+    assert sorted(results.of_other("chain-50", "gce-tuned").figures) == [0.5, 3.0]
+    assert results.of_other("chain-50", "gce-tuned").text(2) == "1.75 (0.50 to 3.00)"
+    assert results.seconds("chain-50", "multi").text(1) == "5.0 (1.0 to 30.0)"
+
+
+@pytest.mark.parametrize("workload, system, most", [
+    ("chain-50", "gce-default", 0.45), ("chain-50", "gce-tuned", 1.10), ("bag-2000", "gce-tuned", 1.0), ("sleep-600", "gce-default", 0.40),
+    ("sleep-600", "gce-tuned", 0.40), ("montage", "gce-default", 0.60), ("montage", "gce-tuned", 0.80), ("parsl-perf", "gce-tuned", 1.0)])
+@pytest.mark.parametrize("factor, verdict", [(0.999, "ok"), (1.001, "MISSED")])
+def test_what_must_be_reached_beside_others(workload, system, most, factor, verdict):
+    said = verdicts(measured(workload, "multi", seconds=most * factor), measured(workload, system, seconds=1.0))
+    assert said[f"{workload}: multi over {system}"] == verdict
+
+
+@pytest.mark.parametrize("seconds, verdict", [(29.9, "ok"), (30.1, "MISSED")])
+def test_a_step_of_the_chain_may_take_six_tenths_of_a_second(seconds, verdict):
+    assert verdicts(measured(seconds=seconds))["chain-50: multi, seconds a task"] == verdict
+
+
+@pytest.mark.parametrize("seconds, verdict", [(10.79, "ok"), (10.81, "MISSED")])
+def test_the_sleeps_may_take_little_more_than_their_lower_bound(seconds, verdict):
+    assert verdicts(measured("sleep-600", seconds=seconds, bound=10.0))["sleep-600: multi over the lower bound"] == verdict
+
+
+def test_what_was_not_run_is_neither_reached_nor_missed():
+    assert set(verdicts().values()) == {"not"}
+    assert bench.report(Results([])) == 0
+
+
+def test_a_run_that_failed_is_named_and_makes_the_status_1(capsys):
+    failed = measured("montage", "gce-tuned", 2, seconds=None, error="did not run within 240 s")
+    assert bench.report(Results([measured("montage"), failed])) == 1
+    assert "FAILED: montage, gce-tuned, repeat 2: did not run within 240 s" in capsys.readouterr().out
+
+
+def test_a_requirement_that_is_missed_makes_the_status_1(capsys):
+    assert bench.report(Results([measured(seconds=10.0)])) == 0
+    assert bench.report(Results([measured(seconds=50.0)])) == 1
+    assert "MISSED" in capsys.readouterr().out
+
+
+def test_the_json_has_an_object_for_each_run(tmp_path):
+    file = tmp_path / "out.json"
+    Results([measured(), measured(system="htex", seconds=None, error="broken", requests=3)]).write_json(file)
+    assert json.loads(file.read_text()) == [
+        {"workload": "chain-50", "system": "multi", "repeat": 1, "seconds": 10.0, "tasks": 50, "lower_bound": 5.0},
+        {"workload": "chain-50", "system": "htex", "repeat": 1, "seconds": None, "tasks": 50, "lower_bound": 5.0}]
+
+
+@pytest.mark.parametrize("name, begins", [("p.png", b"\x89PNG"), ("p.svg", b"<?xml"), ("p.pdf", b"%PDF")])
+def test_the_picture_shows_failed_runs_too(tmp_path, name, begins):
+    bench.plot(Results([measured(), measured(system="htex", seconds=None), measured("montage"), measured("sixteen"), measured("bag-2000")]),
+               tmp_path / name)
+    assert (tmp_path / name).read_bytes().startswith(begins)
+
+
+@pytest.mark.parametrize("arguments, message", [
+    (["--repeats", "0"], "1 or more"), (["--lanes", "-1"], "1 or more"), (["--only", "chain-20"], "invalid choice: 'chain-20'"),
+    (["--systems", "dask"], "invalid choice: 'dask'"), (["--plot", "p.html"], "must end with .png")])
+def test_wrong_arguments_are_refused(capsys, arguments, message):
+    with pytest.raises(SystemExit) as ended:
+        bench.main(arguments)
+    assert ended.value.code == 2
+    assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("option", ["--json", "--plot"])
+def test_a_file_that_cannot_be_written_is_named_before_anything_is_run(monkeypatch, capsys, tmp_path, option):
+    monkeypatch.setattr(bench, "measure", lambda options: pytest.fail("something was run"))
+    file = tmp_path / "none" / "out.png"
+    assert bench.main([option, str(file)]) == 2
+    assert str(file) in capsys.readouterr().err
+
+
+# A run in a process of its own
+
+
+def order(system: str = "htex", **more) -> dict:
+    return {"system": system, "ids": {}, "whole": "", "threads": {"a": 2}, "tasks": [["nap", 0.1, []], ["nap", 0.1, [0]]], **more}
+
+
+def environment() -> dict[str, str]:
+    return bench_lanes.environment({})
+
+
+def test_a_run_on_this_machine_tells_its_seconds_and_ends():
+    run = Run(order(), environment())
+    run.wait_until_warm()
+    assert 0.2 <= run.seconds() < bench_lanes.PATIENCE
+    run.end()
+
+
+def test_a_run_that_ends_early_fails_with_what_it_printed():
+    run = Run(order("dask"), environment())
+    with pytest.raises(RunFailed, match="(?s)ended while it should warm up.*KeyError: 'dask'"):
+        run.wait_until_warm()
+    with pytest.raises(RunFailed, match="ended with status 1"):
+        run.end()
+
+
+def test_a_run_that_hangs_is_killed_and_says_so(monkeypatch):
+    run = Run(order(tasks=[["nap", 1000.0, []]]), environment())
+    run.wait_until_warm()
+    monkeypatch.setattr(bench_lanes, "PATIENCE", 0.5)
+    with pytest.raises(RunFailed, match="did not run within 0"):
+        run.seconds()
+    with pytest.raises(RunFailed, match="ended with status -9"):
+        run.end()
