@@ -73,6 +73,14 @@ bench-scheduling: fork ## simulates workflows on the scheduler's core, beside ot
 bench-records: fork ## what the run log and the result records cost, apart from the scheduler's core
 	@$(BIN)/python benchmarks/records.py $(ARGS)
 
+.PHONY: bench-budget
+bench-budget: fork ## simulates 16 to 256 endpoints under the service's request budget, beside the best that could be done
+	@$(BIN)/python benchmarks/budget_scale.py $(ARGS)
+
+.PHONY: bench-dfk
+bench-dfk: fork ## 100,000 tasks through Parsl's DataFlowKernel with no real endpoint: what each thread spends on a task
+	@$(BIN)/python benchmarks/dfk_scale.py $(ARGS)
+
 .PHONY: chaos-venv
 chaos-venv: ## the virtual environment of the proxy that disturbs the network, .venv-chaos
 	@$(PYTHON) tools/make_venv.py .venv-chaos chaos-requirements.txt

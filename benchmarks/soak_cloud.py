@@ -1,18 +1,20 @@
 """A Globus Compute that runs nothing, in this process: for measuring the executor itself over very many tasks.
 
-It stands where the executor's connections do, for REST (``compute.service.Service``) and for AMQP (``compute.consumer.Consumer``). All that is
-above them is real: the threads, the scheduler, the messages as they go over the wire.
+It stands where the executor's connections do: for REST below the session of ``requests``, for AMQP in place of ``compute.consumer.Consumer``.
+All that is above them is real: the threads, the scheduler, the requests and messages as they go over the wire.
 """
 from __future__ import annotations
 
 import contextlib
+import io
 import itertools
 import json
 import queue
+import re
 import threading
 import time
 import uuid
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 from unittest import mock
@@ -20,14 +22,11 @@ from unittest import mock
 from globus_compute_common import messagepack
 from globus_compute_common.messagepack.message_types import Result
 from globus_compute_sdk.serialize import JSONData
+from globus_sdk.transport import RequestsTransport
+from requests import PreparedRequest, Response
+from requests.adapters import BaseAdapter
 
-from parsl.executors.globus_compute_multi import executor as executor_module
-from parsl.executors.globus_compute_multi.compute import (
-    dispatcher,
-    result_fetcher,
-    result_stream,
-    status_poller,
-)
+from parsl.executors.globus_compute_multi.compute import result_stream, service
 from parsl.executors.globus_compute_multi.compute.envelope import encode_arguments
 from parsl.executors.globus_compute_multi.compute.runner import (
     globus_compute_multi_runner,
@@ -42,6 +41,9 @@ DOWN_SECONDS = 15.0
 
 #: Seconds that are waited for an endpoint to hold something.
 PATIENCE_SECONDS = 1.0
+
+#: The runner's first argument, the attempt, in a task as it goes over the wire.
+_FIRST_ARGUMENT = re.compile(r'\["([^"]+)"')
 
 _NOBODY = uuid.UUID(int=0)
 _NO_ATTEMPT = encode_arguments("nobody", "0.0", b"")[0]
@@ -102,7 +104,8 @@ class Cloud:
         self.endpoints = [FakeEndpoint(threads) for _ in range(endpoints)]
         self.lost = 0
         self._results: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
-        self._group = str(uuid.uuid4())
+        self.group = str(uuid.uuid4())
+        self.spent: defaultdict[int, float] = defaultdict(float)  # processor time, by thread
         self._lock = threading.Lock()
         self._stopping = threading.Event()
         self._turns = itertools.cycle(self.endpoints)
@@ -113,8 +116,7 @@ class Cloud:
         thread = threading.Thread(target=self._run, name="soak-cloud")
         thread.start()
         with contextlib.ExitStack() as stack:
-            for module in (executor_module, dispatcher, result_fetcher, result_stream, status_poller):
-                stack.enter_context(mock.patch.object(module, "Service", lambda client: FakeService(self)))
+            stack.enter_context(mock.patch.object(service, "RequestsTransport", self._transport))
             stack.enter_context(mock.patch.object(result_stream, "Consumer", lambda *args: FakeConsumer(self._results, *args)))
             yield
         self._stopping.set()
@@ -133,11 +135,20 @@ class Cloud:
             time.sleep(0.001)
         return False
 
-    def submit(self, endpoint_id: str, tasks: Sequence[tuple[str, str, int]]) -> list[str]:
+    def _transport(self, **options: Any) -> RequestsTransport:
+        transport = RequestsTransport(**options)
+        transport.session.mount("http://", FakeConnection(self))
+        return transport
+
+    def took(self, seconds: float) -> None:
+        """Note processor time that this thread has spent on the service's side."""
+        self.spent[threading.get_ident()] += seconds
+
+    def submit(self, endpoint_id: str, attempts: Sequence[str]) -> list[str]:
         """Take tasks; their IDs."""
-        task_ids = [str(uuid.uuid4()) for _ in tasks]
+        task_ids = [str(uuid.uuid4()) for _ in attempts]
         with self._lock:
-            self._by_id(endpoint_id).held.extend(zip(task_ids, (attempt for attempt, _, _ in tasks)))
+            self._by_id(endpoint_id).held.extend(zip(task_ids, attempts))
         return task_ids
 
     def status(self, asked_id: str) -> dict[str, Any]:
@@ -163,33 +174,40 @@ class Cloud:
                         self._results.put(body.replace(_NO_ATTEMPT.encode(), attempt.encode()))
 
 
-class FakeService:
-    """The REST API of a :class:`Cloud`."""
+class FakeConnection(BaseAdapter):
+    """What the connections of ``requests`` to a :class:`Cloud` go over: everything above it is real."""
 
     def __init__(self, cloud: Cloud) -> None:
+        super().__init__()
         self._cloud = cloud
 
     def close(self) -> None:
         pass
 
-    def renew_token(self) -> bool:
-        return False
+    def send(self, request: PreparedRequest, *_: Any, **__: Any) -> Response:
+        """Answer a request."""
+        started = time.thread_time()
+        response = Response()
+        response.request, response.url, response.status_code = request, str(request.url), 200
+        response.headers["Content-Type"] = "application/json"
+        response.raw = io.BytesIO(json.dumps(self._answer(str(request.path_url), json.loads(request.body or "null"))).encode())
+        self._cloud.took(time.thread_time() - started)
+        return response
 
-    def register_runner(self) -> str:
-        return str(uuid.uuid4())
-
-    def result_queue(self) -> tuple[str, str]:
-        return "amqp://nobody:nothing@nowhere/", "results_"
-
-    def endpoint_status(self, endpoint_id: str) -> dict[str, Any]:
-        return self._cloud.status(endpoint_id)
-
-    def task_results(self, task_uuids: Sequence[str]) -> dict[str, Any]:
-        return {task_uuid: {"status": "waiting-for-nodes", "completion_t": None} for task_uuid in task_uuids}
-
-    def submit(self, endpoint_id: str, runner_id: str, task_group_id: str | None, arguments: Sequence[tuple[str, str, int]],
-               *_: Any) -> tuple[str, list[str]]:
-        return task_group_id or self._cloud._group, self._cloud.submit(endpoint_id, arguments)
+    def _answer(self, path: str, asked: Any) -> dict[str, Any]:
+        *_, what, last = path.split("/")
+        if last == "submit":
+            (runner_id, payloads), = asked["tasks"].items()
+            attempts = [found.group(1) for found in map(_FIRST_ARGUMENT.search, payloads) if found is not None]
+            return {"task_group_id": asked.get("task_group_id", self._cloud.group), "tasks": {runner_id: self._cloud.submit(what, attempts)}}
+        if last == "status":
+            return self._cloud.status(what)
+        if last == "functions":
+            return {"function_uuid": str(uuid.uuid4())}
+        if last == "batch_status":
+            return {"results": {task_uuid: {"status": "waiting-for-nodes", "completion_t": None} for task_uuid in asked["task_ids"]}}
+        assert last == "get_amqp_result_connection_url", path
+        return {"connection_url": "amqp://nobody:nothing@nowhere/", "queue_prefix": "results_"}
 
 
 class FakeConsumer:
