@@ -43,14 +43,14 @@ class AheadRule:
     requests_per_second: Optional[float]
     tasks_per_thread: Optional[int] = None
 
-    def horizon(self, endpoints: int) -> float:
-        """Seconds of work that an endpoint's threads need ahead when ``endpoints`` share the requests.
+    def horizon(self, children: int) -> float:
+        """Seconds of work that a child's threads need ahead when ``children`` share the requests, each of which is for one child.
 
-        Twice the time between two turns of one endpoint: one may pass just before its threads run dry.
+        Twice the time between two turns of one child: one may pass just before its threads run dry.
         """
         if self.requests_per_second is None:
             return SHORTEST_HORIZON
-        return max(SHORTEST_HORIZON, 2 * endpoints / self.requests_per_second)
+        return max(SHORTEST_HORIZON, 2 * children / self.requests_per_second)
 
     def thread_seconds(self, run_seconds: float, threads: int) -> float:
         """Share of an endpoint's threads that a task of ``run_seconds`` takes, its agent's own work included."""
@@ -103,6 +103,7 @@ class QueueAhead:
         self._runtimes = runtimes
         self._share = 0.0
         self._share_uses = 0
+        self._children = 0
 
     @property
     def enabled(self) -> bool:
@@ -117,9 +118,10 @@ class QueueAhead:
         """Seconds of work to queue ahead: never more than an endpoint's fair share of what is left."""
         if self._share_uses <= 0:
             self._share = self._fair_share()
+            self._children = sum(len(endpoint.children) for endpoint in self._pool)
             self._share_uses = len(self._pending) // _SHARE_STALENESS
         self._share_uses -= 1
-        return min(self._rule.horizon(len(self._pool)), self._share)
+        return min(self._rule.horizon(self._children), self._share)
 
     def hungry(self) -> Iterator[Threads]:
         """Threads, none of them free, whose queue is worth a request: it is less than half full."""

@@ -134,7 +134,7 @@ class Driver:
         elif self.prefetch is not None:
             assert len(queue) <= self.prefetch * child.classes[0].count, "more is queued ahead than the user allows"
         else:
-            horizon = AheadRule(self.requests_per_second).horizon(len(self.scheduler.pool))
+            horizon = AheadRule(self.requests_per_second).horizon(sum(len(endpoint.children) for endpoint in self.scheduler.pool))
             assert sum(queue[:-1]) + queue[-1] / 2 <= horizon * child.classes[0].count + 1e-6, "more is queued ahead than the horizon"
         assert sum(sizes) <= BATCH_BYTES or len(sizes) == 1, "a dispatch is larger than the service takes"
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 import pytest
 
 from parsl.executors.globus_compute_multi.scheduling.policy import Policy
+from parsl.executors.globus_compute_multi.scheduling.threads import ClassSpec
 from parsl.tests.test_globus_compute_multi.unit.driver import Driver, spec
 from parsl.tests.test_globus_compute_multi.unit.test_scheduler import one
 
@@ -56,6 +57,18 @@ class TestQueueingAhead:
             d.submit()
         dispatch = next(x for x in d.turns() if x.endpoint == "e0")
         assert len(dispatch.attempts) == 1 + 16  # 2 x 8 endpoints / 2 requests per second = 8 s of 0.5 s tasks
+
+    def test_each_child_of_an_endpoint_has_requests_of_its_own_so_the_horizon_grows_with_their_number(self):
+        d = Driver([spec("a", [ClassSpec(1, 1, config) for config in "wxyz"])], requests_per_second=2.0)
+        for config in "wxyz":
+            d.submit(config=config)
+        for dispatch in d.turns():
+            for attempt_id, _ in dispatch.attempts:
+                d.result(attempt_id, run_seconds=0.25)
+        for _ in range(1000):
+            d.submit()
+        # 2 x 4 children / 2 requests per second = 4 s of 0.25 s tasks
+        assert [len(dispatch.attempts) for dispatch in d.turns()] == [1 + 16] * 4
 
     def test_long_tasks_are_bound_late(self):
         d = one(threads=2)
