@@ -90,6 +90,7 @@ class Child:
         self._queues = queues
         self._running: List[int] = []  # cores that each needs
         self._waiting: Deque[Attempt] = deque()
+        self._counted: Dict[str, int] = {}  # those that the core counts on, and the cores that each needs
 
     def take(self, attempt: Attempt) -> None:
         """An attempt has arrived.
@@ -99,7 +100,8 @@ class Child:
         SimulationError
             If there is no thread for it though nothing is to be queued ahead.
         """
-        if not self._queues and not self._has_room([*self._running, *(a.cores for a in self._waiting), attempt.cores]):
+        self._counted[attempt.id] = attempt.cores
+        if not self._queues and not self._has_room(list(self._counted.values())):
             raise SimulationError(f"attempt {attempt.id} ({attempt.cores} cores) was sent to {self.endpoint.name}, where all threads are in use")
         self._waiting.append(attempt)
 
@@ -114,6 +116,11 @@ class Child:
     def end(self, attempt: Attempt) -> None:
         """It has run."""
         self._running.remove(attempt.cores)
+        self._counted.pop(attempt.id, None)
+
+    def give_up(self, attempt_id: str) -> None:
+        """The core takes it to be lost: it runs all the same, and others that are sent may have to wait for its thread."""
+        self._counted.pop(attempt_id, None)
 
     def _has_room(self, needs: List[int]) -> bool:
         # enough if, whatever number of cores is asked for, so many ask for it or more
@@ -208,6 +215,8 @@ class Simulation:
             if isinstance(action, Dispatch):
                 self._dispatch(action)
             elif isinstance(action, AttemptEnded):
+                if action.outcome is Outcome.LOST:
+                    self._endpoints[action.endpoint].give_up(action.attempt_id)
                 if action.resolves:
                     self._finish(action.task_id - 1)
             elif isinstance(action, FailTask):

@@ -75,6 +75,18 @@ def test_an_endpoint_refuses_what_it_has_no_thread_for():
         child.take(Attempt("2", 1, 1.0, "e"))
 
 
+def test_an_endpoint_takes_another_task_for_one_that_was_given_up_and_runs_it_later():
+    child = Child(Endpoint("e", ((1, 1),)), queues=False)
+    slow, other = Attempt("slow", 1, 9.0, "e"), Attempt("other", 1, 1.0, "e")
+    child.take(slow)
+    assert child.start(0.0) == [slow]
+    child.give_up("slow")
+    child.take(other)
+    assert child.start(1.0) == []
+    child.end(slow)
+    assert child.start(9.0) == [other]
+
+
 def test_a_large_task_waits_for_a_large_thread():
     child = Child(Endpoint("e", ((1, 1), (8, 1))), queues=True)
     first, second, third = (Attempt(str(i), cores, 1.0, "e") for i, cores in enumerate((8, 4, 1)))
