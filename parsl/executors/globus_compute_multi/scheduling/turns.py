@@ -166,7 +166,29 @@ class Turns:
                 self._bind(task, threads, load)
             else:
                 self._put_aside(task, threads, chosen=True)
+        if child is not None and len(self._aside) >= _MOST_ASIDE:
+            self._fill_rest(child, load)
         return child
+
+    def _fill_rest(self, child: Child, load: "_Load") -> None:
+        """Bind the next tasks to the free threads that ``child`` has left, so that a request is not wasted on few of many."""
+        def here(shape: Shape) -> Optional[Threads]:
+            return next((threads for threads in self._placement.free_for(shape) if threads.child is child), None)
+
+        while any(threads.free > 0 for threads in child.classes):
+            task = self._pending.first(lambda shape: load.suits(shape) and here(shape) is not None)
+            if task is None or load.is_too_much(task):
+                return
+            try:
+                if self._placement.may_wait(task):
+                    return
+            except PolicyError as e:
+                self._hands.fail(task, e)
+                continue
+            threads = here(task.shape)
+            assert threads is not None
+            self._pending.remove_first(task)
+            self._bind(task, threads, load)
 
     def _wait(self, task: Task, threads: Threads) -> None:
         try:

@@ -100,6 +100,15 @@ class TestConfigurations:
         assert sorted((x.endpoint, x.config, len(x.attempts)) for x in d.turns()) == [("a", TWO, 2), ("a", THREE, 3), ("b", None, 1)] \
             and d.turn() is None
 
+    def test_a_dispatch_fills_its_child_however_many_tasks_for_others_come_before(self):
+        d = Driver([spec("a", [ClassSpec(1, 4, "x"), ClassSpec(1, 200, "y")])])
+        first = d.submit(config="x")
+        for _ in range(150):
+            d.submit(config="y")
+        others = [d.submit(config="x") for _ in range(5)]
+        assert [task_id for _, task_id in d.turn().attempts] == [first, *others[:3]]
+        assert len(d.turn().attempts) == 100  # in one request, for its bytes
+
     def test_a_task_with_a_configuration_goes_to_its_class_only(self):
         d = self.pool()
         tasks = [d.submit(config=TWO) for _ in range(3)]
