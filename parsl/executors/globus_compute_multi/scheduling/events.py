@@ -145,9 +145,17 @@ class TaskSubmitted:
 
 @dataclass(frozen=True)
 class TurnGranted:
-    """A request may be sent to the service now; the scheduler decides for which endpoint, and with which tasks."""
+    """A request may be sent to the service now; the scheduler decides for which endpoint, and with which tasks.
+
+    Parameters
+    ----------
+    time : float
+    requests_per_second : float or None
+        At which rate requests are granted now, if that is limited.
+    """
 
     time: float
+    requests_per_second: Optional[float] = None
 
 
 @dataclass(frozen=True)

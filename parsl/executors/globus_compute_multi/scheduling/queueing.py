@@ -6,7 +6,7 @@ ahead is bound early, so it must be no more than that, and shrink when little wo
 """
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Iterator, Optional
 
 from parsl.executors.globus_compute_multi.scheduling.pending import PendingTasks, Task
@@ -113,6 +113,11 @@ class QueueAhead:
     def thread_seconds(self, run_seconds: float, threads: Threads) -> float:
         """Share of the time of ``threads`` that a task of ``run_seconds`` there takes."""
         return self._rule.thread_seconds(run_seconds, threads.count)
+
+    def rate(self, requests_per_second: Optional[float]) -> None:
+        """Note at which rate requests are granted now; None: nothing is known."""
+        if requests_per_second and requests_per_second != self._rule.requests_per_second:
+            self._rule = replace(self._rule, requests_per_second=requests_per_second)
 
     def horizon(self) -> float:
         """Seconds of work to queue ahead: never more than an endpoint's fair share of what is left."""

@@ -156,7 +156,7 @@ class Driver:
         """Grant a turn; the dispatch it brought."""
         wanted = self.scheduler.wants_turn
         before = len(self.dispatches)
-        self.handle(TurnGranted(self.now))
+        self.handle(TurnGranted(self.now, self.requests_per_second))
         brought = len(self.dispatches) > before
         assert brought == wanted or self.policy_may_fail and not brought, "wants_turn promises what a turn then brings"
         return list(self.dispatches.values())[-1] if brought else None

@@ -70,6 +70,15 @@ class TestQueueingAhead:
         # 2 x 4 children / 2 requests per second = 4 s of 0.25 s tasks
         assert [len(dispatch.attempts) for dispatch in d.turns()] == [1 + 16] * 4
 
+    def test_the_horizon_grows_when_requests_are_granted_more_rarely_than_at_first(self):
+        d = Driver([spec(f"e{i}", 1) for i in range(8)], requests_per_second=2.0)
+        d.warm("e0", run_seconds=0.5)
+        for _ in range(1000):
+            d.submit()
+        d.requests_per_second = 1.0  # the service has refused some
+        dispatch = next(x for x in d.turns() if x.endpoint == "e0")
+        assert len(dispatch.attempts) == 1 + 32
+
     def test_long_tasks_are_bound_late(self):
         d = one(threads=2)
         d.warm("a", run_seconds=3600)
