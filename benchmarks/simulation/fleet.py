@@ -278,7 +278,7 @@ class Fleet:
                 look_at = self._now + max(self._governor.submission_wait(), 0.0) + _ROUNDING
                 break
             under_way = self._under_way
-            self._handle(TurnGranted(self._now))
+            self._handle(TurnGranted(self._now, self._governor.requests_per_second, self._governor.submission_gap))
             if self._under_way == under_way:
                 self._governor.unused()
                 if self._core.wants_turn:

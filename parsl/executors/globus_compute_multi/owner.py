@@ -201,7 +201,7 @@ class Owner:
         while now >= self._turns_from and not self._shutting_down.is_set() and self._turn_possible() and self._governor.try_submission():
             self._permit.release()
             try:
-                self._handle(TurnGranted(now, self._governor.requests_per_second))
+                self._handle(TurnGranted(now, self._governor.requests_per_second, self._governor.submission_gap))
             finally:
                 self._give_back_permit()  # if the turn brought nothing
 

@@ -116,6 +116,13 @@ class Governor:
             return None if self._requests is None else self._budget(self._clock()) / self._seconds
 
     @property
+    def submission_gap(self) -> float:
+        """Seconds until the next submission may be sent, if nobody comes before it; infinite while only what is under way is in the way."""
+        with self._changed:
+            now = self._clock()
+            return max(0.0, self._paused_until - now, self._window_wait(now), self._kind_wait(Kind.SUBMISSION, now))
+
+    @property
     def status_spacing(self) -> float:
         """Seconds between two status queries that keep to their share of the budget."""
         return 1.0 if self._requests is None else self._seconds / (STATUS_SHARE * self._requests)

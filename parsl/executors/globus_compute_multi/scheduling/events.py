@@ -152,10 +152,13 @@ class TurnGranted:
     time : float
     requests_per_second : float or None
         At which rate requests are granted now, if that is limited.
+    next_turn : float
+        Seconds until there may be another one.
     """
 
     time: float
     requests_per_second: Optional[float] = None
+    next_turn: float = 0.0
 
 
 @dataclass(frozen=True)

@@ -102,6 +102,7 @@ class QueueAhead:
         self._placement = placement
         self._runtimes = runtimes
         self._share = 0.0
+        self._next_turn = 0.0
         self._share_uses = 0
         self._children = 0
 
@@ -114,19 +115,23 @@ class QueueAhead:
         """Share of the time of ``threads`` that a task of ``run_seconds`` there takes."""
         return self._rule.thread_seconds(run_seconds, threads.count)
 
-    def rate(self, requests_per_second: Optional[float]) -> None:
-        """Note at which rate requests are granted now; None: nothing is known."""
+    def turn(self, requests_per_second: Optional[float], next_turn: float) -> None:
+        """Note at which rate requests are granted now, if that is known, and in how many seconds there may be another one."""
+        self._next_turn = next_turn
         if requests_per_second and requests_per_second != self._rule.requests_per_second:
             self._rule = replace(self._rule, requests_per_second=requests_per_second)
 
     def horizon(self) -> float:
-        """Seconds of work to queue ahead: never more than an endpoint's fair share of what is left."""
+        """Seconds of work to queue ahead: never more than an endpoint's fair share of what is left, or what is done until the next turn.
+
+        What an endpoint does by then is not worth a request: nobody else would get it sooner.
+        """
         if self._share_uses <= 0:
             self._share = self._fair_share()
             self._children = sum(len(endpoint.children) for endpoint in self._pool)
             self._share_uses = len(self._pending) // _SHARE_STALENESS
         self._share_uses -= 1
-        return min(self._rule.horizon(self._children), self._share)
+        return min(self._rule.horizon(self._children), max(self._share, self._next_turn))
 
     def hungry(self) -> Iterator[Threads]:
         """Threads, none of them free, whose queue is worth a request: it is less than half full."""

@@ -214,7 +214,7 @@ class Scheduler:
 
     def _on_turn_granted(self, event: TurnGranted) -> None:
         self._dispatch_count += 1
-        self._ahead.rate(event.requests_per_second)
+        self._ahead.turn(event.requests_per_second, event.next_turn)
         self._turns.make(event.time)
         attempts, self._made = self._made, []
         if not attempts:

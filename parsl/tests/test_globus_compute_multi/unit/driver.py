@@ -64,6 +64,7 @@ class Driver:
             endpoints, Settings(AheadRule(requests_per_second, prefetch), BATCH_BYTES, failover_attempts, redispatch, silence), policy)
         self.policy_may_fail = False
         self.requests_per_second = requests_per_second
+        self.next_turn = 0.0
         self.prefetch = prefetch
         self.now = 0.0
         self.submitted: List[int] = []
@@ -156,7 +157,7 @@ class Driver:
         """Grant a turn; the dispatch it brought."""
         wanted = self.scheduler.wants_turn
         before = len(self.dispatches)
-        self.handle(TurnGranted(self.now, self.requests_per_second))
+        self.handle(TurnGranted(self.now, self.requests_per_second, self.next_turn))
         brought = len(self.dispatches) > before
         assert brought == wanted or self.policy_may_fail and not brought, "wants_turn promises what a turn then brings"
         return list(self.dispatches.values())[-1] if brought else None

@@ -52,6 +52,32 @@ def test_the_service_never_sees_more_than_the_budget_in_any_window(requests, sec
     assert all(later - earlier >= seconds - 1e-6 for earlier, later in zip(seen, seen[requests:]))
 
 
+@pytest.mark.parametrize("requests, before, least, most",
+                         [(None, 30, BURST_SECONDS, 0.02), (20, 0, BURST_SECONDS, 0.05), (20, 200, 0.1, 1.0)],
+                         ids=["no limit", "after a quiet time", "in a stream"])
+def test_the_gap_tells_about_when_the_next_submission_may_go(requests, before, least, most):
+    clock = Clock()
+    governor = Governor(requests, 10.0, clock)
+    for _ in range(before):
+        next_submission(governor, clock)
+        governor.ended()
+    next_submission(governor, clock)
+    assert least - 1e-6 <= governor.submission_gap <= most
+
+
+def test_the_gap_has_no_end_while_only_what_is_under_way_is_in_the_way():
+    governor = Governor(1, 10.0, Clock())
+    assert governor.submission_gap == 0.0
+    assert governor.try_submission()
+    assert governor.submission_gap == float("inf")
+
+
+def test_the_gap_lasts_as_long_as_a_pause_that_the_service_asks_for():
+    governor = Governor(20, 10.0, Clock())
+    governor.refused(7.0)
+    assert governor.submission_gap == pytest.approx(7.0)
+
+
 def play(governor, clock, wants, seconds, latency=0.1):
     """Let callers, each with one kind of request and always another one to send, compete for permits; times of grants by caller."""
     granted = {who: [] for who in wants}

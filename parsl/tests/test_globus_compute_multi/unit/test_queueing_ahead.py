@@ -111,6 +111,23 @@ class TestQueueingAhead:
             d.submit()
         assert {x.endpoint: len(x.attempts) for x in d.turns()} == {"a": 6, "b": 6}
 
+    def test_what_is_done_before_the_next_turn_is_not_worth_another_request(self):
+        d = Driver([spec("a", 2), spec("b", 2)], requests_per_second=2.0)
+        d.warm("a", run_seconds=0.1)
+        d.next_turn = 0.5
+        for _ in range(12):
+            d.submit()
+        assert [(x.endpoint, len(x.attempts)) for x in d.turns()] == [("a", 10), ("b", 2)]
+
+    def test_no_more_than_the_horizon_is_queued_ahead_though_the_next_turn_is_far_away(self):
+        d = one(threads=2, requests_per_second=2.0)
+        d.warm("a", run_seconds=0.5)
+        d.next_turn = float("inf")
+        for _ in range(100):
+            d.submit()
+        d.turn()
+        assert len(d.log.endpoints["a"].ahead) == 8
+
     def test_a_bound_of_the_users_own_replaces_the_horizon(self):
         d = one(threads=2, prefetch=3)
         d.warm("a", run_seconds=3600)
