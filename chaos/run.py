@@ -197,10 +197,11 @@ def run(order: Order, faults: Sequence[Fault], keep: Path | None = None) -> Resu
     """
     with tempfile.TemporaryDirectory(prefix="chaos-run-") as temporary:
         folder = keep or Path(temporary)
-        with LocalGlobusCompute(ENDPOINTS, limits=Limits()) as compute:
+        with LocalGlobusCompute(ENDPOINTS, limits=Limits(requests=None)) as compute:
             broker = urlsplit(compute.client().get_result_amqp_url()["connection_url"]).port
             service = urlsplit(compute.address).port
             assert broker is not None and service is not None
+            compute.admin.set_limits(Limits())  # now, since the request above was the user's, too: the program may send as many as are allowed
             with Proxy({"service": service, "broker": broker}) as proxy:
                 requests = RequestWatch(compute)
                 program = UserProgram(order, compute, proxy, folder)
