@@ -71,8 +71,7 @@ class Health:
         if child is None or first is None or not child.warm:
             return None
         if now - first.began > _LATE * self._placement.run_seconds(first.task, first.threads) + _LATENCY_SECONDS:
-            # with results every half second it lives, and its tasks are only longer than others
-            return Urgency(True, _LATENCY_SECONDS)
+            return Urgency(True, 0.0)
         return Urgency(False, max(SHORTEST_INTERVAL, child.heartbeat / 2))
 
     def status(self, event: StatusReceived) -> None:

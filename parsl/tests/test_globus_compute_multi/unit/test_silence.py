@@ -176,17 +176,6 @@ class TestStatuses:
         asked = self.asked(d, 20)
         assert asked.count(("a", "child of a")) >= 2 and set(asked) == {("a", "child of a")}
 
-    def test_one_from_which_results_come_lives_and_is_not_asked_about_while_other_tasks_are_late(self):
-        d = pool()
-        put(d, "a", seconds=1.0)
-        for _ in range(30):
-            task = put(d, "a", seconds=0.5)
-            d.tick(0.5)
-            d.result(f"{task}.1", child_id="child of a")
-            d.tick(0.5)
-        assert ("a", "child of a") not in [(query.endpoint, query.child_id) for query in d.queries]
-        assert ("a", "child of a") in self.asked(d, 5)
-
     def test_one_whose_tasks_are_not_yet_due_as_often_as_its_heartbeat_is_worth(self):
         d = pool()
         d.status("a", True, child_id="child of a", heartbeat=30.0)
