@@ -176,6 +176,20 @@ class TestStatuses:
         asked = self.asked(d, 20)
         assert asked.count(("a", "child of a")) >= 2 and set(asked) == {("a", "child of a")}
 
+    def test_a_task_that_takes_far_longer_than_others_is_let_run_while_its_busy_child_says_so(self):
+        d = pool()
+        long, asked = put(d, "a", seconds=1.0), 0
+        for _ in range(400):
+            short = put(d, "a", seconds=0.5)
+            d.tick(0.5)
+            d.result(f"{short}.1", child_id="child of a")
+            for query in d.queries[asked:]:
+                d.status(query.endpoint, True, query.child_id, heartbeat=5.0, outstanding=2)
+            asked = len(d.queries)
+            d.tick(0.5)
+            d.check_results()
+        assert f"{long}.1" in d.scheduler.attempts and f"{long}.2" not in d.log.attempts
+
     def test_one_whose_tasks_are_not_yet_due_as_often_as_its_heartbeat_is_worth(self):
         d = pool()
         d.status("a", True, child_id="child of a", heartbeat=30.0)
