@@ -171,9 +171,13 @@ class Turns:
         return child
 
     def _fill_rest(self, child: Child, load: "_Load") -> None:
-        """Bind the next tasks to the free threads that ``child`` has left, so that a request is not wasted on few of many."""
+        """Bind the next tasks to the free threads that ``child`` has left, so that a request is not wasted on few of many.
+
+        Only those for which there is no other free thread, so that the policy has no choice.
+        """
         def here(shape: Shape) -> Optional[Threads]:
-            return next((threads for threads in self._placement.free_for(shape) if threads.child is child), None)
+            free = self._placement.free_for(shape)
+            return free[0] if len(free) == 1 and free[0].child is child else None
 
         while any(threads.free > 0 for threads in child.classes):
             task = self._pending.first(lambda shape: load.suits(shape) and here(shape) is not None)

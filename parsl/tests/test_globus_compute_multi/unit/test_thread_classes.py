@@ -109,6 +109,13 @@ class TestConfigurations:
         assert [task_id for _, task_id in d.turn().attempts] == [first, *others[:3]]
         assert len(d.turn().attempts) == 100  # in one request, for its bytes
 
+    def test_it_does_not_take_what_the_policy_would_give_to_others(self):
+        d = Driver([spec("slow", 100, speed=0.1), spec("fast", 200, speed=1.0)])
+        d.submit(endpoints=frozenset({"slow"}))
+        for _ in range(100):
+            d.submit()
+        assert [(x.endpoint, len(x.attempts)) for x in d.turns()] == [("slow", 1), ("fast", 100)]
+
     def test_a_task_with_a_configuration_goes_to_its_class_only(self):
         d = self.pool()
         tasks = [d.submit(config=TWO) for _ in range(3)]
