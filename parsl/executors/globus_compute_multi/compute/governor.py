@@ -103,7 +103,7 @@ class Governor:
         self._used: Counter[Optional[Kind]] = Counter()  # permits in the window, of each kind; None: of requests that were given up
         self._given_up: Counter[Kind] = Counter()  # those whose permits have not ended yet
         self._wishes: Dict[object, _Wish] = {}  # by who has them, the oldest first
-        self._last_submission = float("-inf")
+        self._last_submission = self._submission_before = float("-inf")
         self._paused_until = float("-inf")
         self._pauses = Backoff()
         self._learned = float("inf") if requests is None else float(requests)
@@ -178,6 +178,8 @@ class Governor:
         with self._changed:
             self._open -= 1
             self._used[kind] -= 1
+            if kind is Kind.SUBMISSION:
+                self._last_submission = self._submission_before
             self._changed.notify_all()
 
     def refused(self, retry_after: Optional[float]) -> None:
@@ -258,7 +260,7 @@ class Governor:
         self._open += 1
         self._used[kind] += 1
         if kind is Kind.SUBMISSION:
-            self._last_submission = self._clock()
+            self._submission_before, self._last_submission = self._last_submission, self._clock()
         self._changed.notify_all()
         return True
 

@@ -24,8 +24,8 @@ AGENT_SECONDS_PER_TASK = 0.001
 #: Beyond one for each thread, so many tasks of an app may be queued ahead on a child for each of its runs that was seen: the first may be odd.
 TASKS_PER_SAMPLE = 4
 
-#: The fair share of what is left is computed anew when the queue has changed by this part.
-_SHARE_STALENESS = 32
+#: The fair share of what is left is computed anew when it was asked for as often as this part of the tasks that are left.
+_SHARE_STALENESS = 64
 
 
 @dataclass(frozen=True)
@@ -93,6 +93,11 @@ class QueueAhead:
     pending : PendingTasks
     placement : Placement
     runtimes : RunTimes
+
+    Attributes
+    ----------
+    now : float
+        Time of the event being handled.
     """
 
     def __init__(self, rule: AheadRule, pool: Pool, pending: PendingTasks, placement: Placement, runtimes: RunTimes) -> None:
@@ -102,7 +107,8 @@ class QueueAhead:
         self._placement = placement
         self._runtimes = runtimes
         self._share = 0.0
-        self._next_turn = 0.0
+        self._next_turn_at = float("-inf")
+        self.now = float("-inf")
         self._share_uses = 0
         self._children = 0
 
@@ -115,31 +121,43 @@ class QueueAhead:
         """Share of the time of ``threads`` that a task of ``run_seconds`` there takes."""
         return self._rule.thread_seconds(run_seconds, threads.count)
 
-    def turn(self, requests_per_second: Optional[float], next_turn: float) -> None:
-        """Note at which rate requests are granted now, if that is known, and in how many seconds there may be another one."""
-        self._next_turn = next_turn
+    def turn(self, now: float, requests_per_second: Optional[float], next_turn: float) -> None:
+        """Note at which rate requests are granted at ``now``, if that is known, and in how many seconds there may be another one.
+
+        That may be infinite when it is not known: then it is taken to be as usual.
+        """
         if requests_per_second and requests_per_second != self._rule.requests_per_second:
             self._rule = replace(self._rule, requests_per_second=requests_per_second)
+        usual = 1 / self._rule.requests_per_second if self._rule.requests_per_second else 0.0
+        self._next_turn_at = now + min(next_turn, usual)
 
-    def horizon(self) -> float:
-        """Seconds of work to queue ahead: never more than an endpoint's fair share of what is left, or what is done until the next turn.
-
-        What an endpoint does by then is not worth a request: nobody else would get it sooner.
-        """
+    def refresh(self) -> None:
+        """Look again at how much is left, if the last look is too old. To be called before :meth:`horizon`, once for many calls."""
         if self._share_uses <= 0:
             self._share = self._fair_share()
-            self._children = sum(len(endpoint.children) for endpoint in self._pool)
+            asked = sum(child.asked is not None for endpoint in self._pool for child in endpoint.children)
+            self._children = max(len(self._pool), asked)
             self._share_uses = len(self._pending) // _SHARE_STALENESS
         self._share_uses -= 1
-        return min(self._rule.horizon(self._children), max(self._share, self._next_turn))
+
+    def horizon(self, threads: Threads) -> float:
+        """Seconds of work to queue ahead: never more than an endpoint's fair share of what is left, or what is done until the next turn.
+
+        What is done by then is not worth a request: nobody else would get it sooner. That counts only threads that are done by then with what
+        they run.
+        """
+        share, gap = self._share, self._next_turn_at - self.now
+        if gap > share:
+            share = max(share, gap * threads.ending_until(self._next_turn_at, self.now) / threads.count)
+        return min(self._rule.horizon(self._children), share)
 
     def hungry(self) -> Iterator[Threads]:
         """Threads, none of them free, whose queue is worth a request: it is less than half full."""
-        half = self.horizon() / 2
+        self.refresh()
         for threads in self._pool.classes:
             child = threads.child
             if child.may_queue_ahead and threads.free <= 0 and threads.endpoint.available:
-                if self._rule.tasks_per_thread is not None or child.ahead_seconds <= half * threads.count:
+                if self._rule.tasks_per_thread is not None or child.ahead_seconds <= self.horizon(threads) / 2 * threads.count:
                     yield threads
 
     def has_room(self, threads: Threads, task: Task, horizon: float) -> bool:

@@ -164,7 +164,7 @@ class Scheduler:
         list of Action
             To be carried out in this order.
         """
-        self._ledger.now = event.time
+        self._ledger.now = self._ahead.now = event.time
         self._handlers[type(event)](event)
         self._settle(event)
         actions = self._actions.copy()
@@ -214,7 +214,7 @@ class Scheduler:
 
     def _on_turn_granted(self, event: TurnGranted) -> None:
         self._dispatch_count += 1
-        self._ahead.turn(event.requests_per_second, event.next_turn)
+        self._ahead.turn(event.time, event.requests_per_second, event.next_turn)
         self._turns.make(event.time)
         attempts, self._made = self._made, []
         if not attempts:

@@ -285,6 +285,10 @@ class Threads:
             ready = self._after(self._ready, [seconds for waiting, seconds in self.awaited.values() if waiting.order < task.order])
         return max(0.0, ready[0] - now) + cold
 
+    def ending_until(self, then: float, now: float) -> int:
+        """How many of its threads are expected to be done by ``then`` with what they run."""
+        return self.count - sum(_expected_end(attempt, now) > then for attempt in self.running.values())
+
     @staticmethod
     def _after(ready: List[float], seconds: List[float]) -> List[float]:
         """When each thread is ready, as a heap, if threads take tasks of so many seconds as they become ready."""

@@ -204,16 +204,16 @@ class Turns:
         """The first task to be queued ahead, and the threads on which it may be, all with the same number of cores: the closest."""
         if not self._pending or not self._ahead.enabled:
             return None
-        half = self._ahead.horizon() / 2
         hungry = list(self._ahead.hungry())
         best: Optional[Task] = None
         for threads in hungry:
             task = self._pending.first(partial(self._placement.takes, threads))
-            if task is not None and (best is None or task.order < best.order) and self._ahead.has_room(threads, task, half):
-                best = task
+            if task is not None and (best is None or task.order < best.order):
+                if self._ahead.has_room(threads, task, self._ahead.horizon(threads) / 2):
+                    best = task
         if best is None:
             return None
-        candidates = [t for t in hungry if self._placement.takes(t, best.shape) and self._ahead.has_room(t, best, half)]
+        candidates = [t for t in hungry if self._placement.takes(t, best.shape) and self._ahead.has_room(t, best, self._ahead.horizon(t) / 2)]
         closest = min(threads.cores for threads in candidates)
         return best, [t for t in candidates if t.cores == closest]
 
@@ -236,7 +236,8 @@ class Turns:
     def _fill_queue(self, child: Child, load: "_Load") -> None:
         """Queue tasks ahead on ``child``, which has no free thread."""
         threads = child.classes[0]
-        horizon = self._ahead.horizon()
+        self._ahead.refresh()
+        horizon = self._ahead.horizon(threads)
         while True:
             task = self._pending.first(lambda shape: load.suits(shape) and self._placement.takes(threads, shape))
             if task is None or load.is_too_much(task) or not self._ahead.has_room(threads, task, horizon):

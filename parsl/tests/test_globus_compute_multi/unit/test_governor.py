@@ -65,6 +65,17 @@ def test_the_gap_tells_about_when_the_next_submission_may_go(requests, before, l
     assert least - 1e-6 <= governor.submission_gap <= most
 
 
+def test_a_permit_that_was_not_used_does_not_delay_the_next_submission():
+    clock = Clock()
+    governor = Governor(20, 10.0, clock)
+    for _ in range(18):
+        next_submission(governor, clock)
+        governor.ended()
+    next_submission(governor, clock)
+    governor.unused()
+    assert governor.submission_wait() <= 0
+
+
 def test_the_gap_has_no_end_while_only_what_is_under_way_is_in_the_way():
     governor = Governor(1, 10.0, Clock())
     assert governor.submission_gap == 0.0

@@ -79,6 +79,15 @@ class TestQueueingAhead:
         dispatch = next(x for x in d.turns() if x.endpoint == "e0")
         assert len(dispatch.attempts) == 1 + 32
 
+    def test_children_that_nobody_uses_do_not_make_the_horizon_longer(self):
+        d = Driver([spec("a", [ClassSpec(1, 1, str(i)) for i in range(64)])], requests_per_second=2.0)
+        for _ in range(2):
+            d.submit(config="7")
+            d.result(d.turn().attempts[0][0], run_seconds=0.25)
+        for _ in range(20_000):
+            d.submit(config="7")
+        assert len(d.turn().attempts) == 1 + 8  # 2 s of 0.25 s tasks
+
     def test_long_tasks_are_bound_late(self):
         d = one(threads=2)
         d.warm("a", run_seconds=3600)
@@ -119,14 +128,38 @@ class TestQueueingAhead:
             d.submit()
         assert [(x.endpoint, len(x.attempts)) for x in d.turns()] == [("a", 10), ("b", 2)]
 
-    def test_no_more_than_the_horizon_is_queued_ahead_though_the_next_turn_is_far_away(self):
-        d = one(threads=2, requests_per_second=2.0)
-        d.warm("a", run_seconds=0.5)
-        d.next_turn = float("inf")
-        for _ in range(100):
+    @pytest.mark.parametrize("next_turn", [5.0, float("inf")])
+    def test_the_next_turn_is_not_taken_to_be_farther_away_than_usual(self, next_turn):
+        d = Driver([spec(f"e{i}", 1) for i in range(8)], requests_per_second=2.0)
+        for i in range(8):
+            d.warm(f"e{i}", run_seconds=0.1)
+        d.next_turn = next_turn
+        for _ in range(80):
             d.submit()
-        d.turn()
-        assert len(d.log.endpoints["a"].ahead) == 8
+        assert {len(x.attempts) for x in d.turns()} == {10}
+
+    def test_nothing_is_queued_behind_a_long_task_because_the_next_turn_takes_a_while(self):
+        d = Driver([spec("a", 1), spec("b", {1: 8, 2: 1})], requests_per_second=2.0)
+        d.warm("a", run_seconds=0.2)
+        d.submit(seconds=100.0, endpoints=frozenset({"a"}))
+        for _ in range(8):
+            d.submit(seconds=1.0, endpoints=frozenset({"b"}))
+        d.submit(seconds=1.0, cores=2)
+        d.next_turn = 0.5
+        d.turns()
+        task = d.submit()
+        assert task not in d.place() and not d.scheduler.wants_turn
+
+    def test_a_gap_before_the_next_turn_ends(self):
+        d = Driver([spec("a", 2), spec("b", 2)], requests_per_second=2.0)
+        d.warm("a", run_seconds=0.1)
+        d.next_turn = 0.5
+        d.put()
+        d.now += 30.0
+        d.next_turn = 0.0
+        for _ in range(12):
+            d.submit()
+        assert max(len(x.attempts) for x in d.turns()) <= 7
 
     def test_a_bound_of_the_users_own_replaces_the_horizon(self):
         d = one(threads=2, prefetch=3)
