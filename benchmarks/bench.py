@@ -43,6 +43,7 @@ from bench_workloads import (
     WORKLOADS,
     Workload,
 )
+from options import positive
 
 #: Lanes with three endpoints, on two processors.
 LANES = 5
@@ -163,10 +164,10 @@ class Bench:
 def parse(arguments: Optional[Sequence[str]]) -> argparse.Namespace:
     names = [*WORKLOADS, PARSL_PERF]
     parser = argparse.ArgumentParser(description="Times workloads on real endpoint agents on localhost, through this and other executors.")
-    parser.add_argument("--repeats", type=_positive, metavar="N", default=5, help="how often each workload is run with each system (5)")
+    parser.add_argument("--repeats", type=positive, metavar="N", default=5, help="how often each workload is run with each system (5)")
     parser.add_argument("--only", nargs="+", choices=names, default=names, metavar="WORKLOAD", help=f"of {', '.join(names)} (all)")
     parser.add_argument("--systems", nargs="+", choices=SYSTEMS, default=SYSTEMS, metavar="SYSTEM", help=f"of {', '.join(SYSTEMS)} (all)")
-    parser.add_argument("--lanes", type=_positive, metavar="N", default=LANES,
+    parser.add_argument("--lanes", type=positive, metavar="N", default=LANES,
                         help=f"three endpoints each, which run side by side ({LANES}); 1: nothing disturbs, and it takes four times as long")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write one object for each run: workload, system, repeat, seconds (null: it "
                                                                   "failed), tasks, lower_bound")
@@ -175,13 +176,6 @@ def parse(arguments: Optional[Sequence[str]]) -> argparse.Namespace:
     if options.plot is not None and options.plot.suffix not in PICTURES:
         parser.error(f"--plot {options.plot}: the name must end with {', '.join(PICTURES)}")
     return options
-
-
-def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError("must be 1 or more")
-    return number
 
 
 def _check_writable(file: Path) -> None:

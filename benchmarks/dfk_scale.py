@@ -17,6 +17,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from options import positive
 from simulation.report import Requirement
 
 OURS, LEAST = "this executor", "least executor"
@@ -59,16 +60,9 @@ def table(found: dict[str, dict[str, float]]) -> list[str]:
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Measures what a task costs in this process, with Parsl's DataFlowKernel and no real endpoint.")
-    parser.add_argument("--tasks", type=_positive, default=100_000, help="tasks of a run (100000)")
-    parser.add_argument("--runs", type=_positive, default=1, help="runs of each side, in turns, of which the least counts (1)")
+    parser.add_argument("--tasks", type=positive, default=100_000, help="tasks of a run (100000)")
+    parser.add_argument("--runs", type=positive, default=1, help="runs of each side, in turns, of which the least counts (1)")
     return parser.parse_args(arguments)
-
-
-def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError("must be 1 or more")
-    return number
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

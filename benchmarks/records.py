@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Iterator, List, Optional, Sequence
 
+from options import positive
 from simulation.core_speed import JUDGED
 from simulation.report import Requirement
 
@@ -88,16 +89,9 @@ def table(title: str, costs: Sequence[Cost]) -> Iterator[str]:
 
 def parse(arguments: Optional[Sequence[str]]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Measures what the run log and the result records cost, apart from the scheduler's core.")
-    parser.add_argument("--tasks", type=_positive, metavar="N", default=10_000, help="tasks of a run (10000)")
-    parser.add_argument("--runs", type=_positive, metavar="N", default=5, help="runs of which the least counts (5)")
+    parser.add_argument("--tasks", type=positive, metavar="N", default=10_000, help="tasks of a run (10000)")
+    parser.add_argument("--runs", type=positive, metavar="N", default=5, help="runs of which the least counts (5)")
     return parser.parse_args(arguments)
-
-
-def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError("must be 1 or more")
-    return number
 
 
 def main(arguments: Optional[Sequence[str]] = None) -> int:

@@ -13,6 +13,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import List, Optional, Sequence
 
+from options import positive
 from simulation.core import ESTIMATES, POLICIES, SimulationError
 from simulation.report import Results, requirements, tables
 from simulation.rivals import RIVALS
@@ -35,23 +36,16 @@ def parse(arguments: Optional[Sequence[str]]) -> argparse.Namespace:
     parser.add_argument("--policies", nargs="+", metavar="NAME", choices=[*POLICIES, *RIVALS],
                         help="policies and rivals (all of them on equal, heterogeneous and cores; default and the rivals elsewhere)")
     parser.add_argument("--estimates", nargs="+", choices=ESTIMATES, default=ESTIMATES, help="what the core is told beforehand (all three)")
-    parser.add_argument("--seeds", type=_positive, metavar="N", default=3,
+    parser.add_argument("--seeds", type=positive, metavar="N", default=3,
                         help="number of seeds, for noise, for core requirements that are drawn, and for chance (3); on equal, heterogeneous "
                              f"and cores random-executor is drawn {LEAST_DRAWS} times or more, whatever N is")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write one object for each run: workflow, setup, policy, estimates, seed, "
                                                                   "makespan, lower_bound; a run that never ends has none, nor have "
                                                                   "draws of random-executor beyond N")
-    parser.add_argument("--processes", type=_positive, metavar="N", default=os.cpu_count() or 1,
+    parser.add_argument("--processes", type=positive, metavar="N", default=os.cpu_count() or 1,
                         help="processes at a time (one for each processor)")
     parser.add_argument("--no-speed", action="store_true", help="do not time the core itself")
     return parser.parse_args(arguments)
-
-
-def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError("must be 1 or more")
-    return number
 
 
 class _NotWritable(ValueError):
