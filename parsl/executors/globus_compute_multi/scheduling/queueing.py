@@ -121,15 +121,15 @@ class QueueAhead:
         """Share of the time of ``threads`` that a task of ``run_seconds`` there takes."""
         return self._rule.thread_seconds(run_seconds, threads.count)
 
-    def turn(self, now: float, requests_per_second: Optional[float], next_turn: float) -> None:
-        """Note at which rate requests are granted at ``now``, if that is known, and in how many seconds there may be another one.
+    def turn(self, requests_per_second: Optional[float], next_turn: float) -> None:
+        """Note at which rate requests are granted now, if that is known, and in how many seconds there may be another one.
 
         That may be infinite when it is not known: then it is taken to be as usual.
         """
         if requests_per_second and requests_per_second != self._rule.requests_per_second:
             self._rule = replace(self._rule, requests_per_second=requests_per_second)
         usual = 1 / self._rule.requests_per_second if self._rule.requests_per_second else 0.0
-        self._next_turn_at = now + min(next_turn, usual)
+        self._next_turn_at = self.now + min(next_turn, usual)
 
     def refresh(self) -> None:
         """Look again at how much is left, if the last look is too old. To be called before :meth:`horizon`, once for many calls."""

@@ -12,7 +12,6 @@ from parsl.executors.globus_compute_multi.scheduling.actions import (
     Action,
     Dispatch,
     FailureKind,
-    Line,
     QueryStatus,
     Report,
 )
@@ -214,20 +213,17 @@ class Scheduler:
 
     def _on_turn_granted(self, event: TurnGranted) -> None:
         self._dispatch_count += 1
-        self._ahead.turn(event.time, event.requests_per_second, event.next_turn)
+        self._ahead.turn(event.requests_per_second, event.next_turn)
         self._turns.make(event.time)
         attempts, self._made = self._made, []
         if not attempts:
             return  # the policy has changed its mind, or has failed, since the turn was wanted
         dispatch_id, child = self._dispatch_count, attempts[0].threads.child
         self._open_dispatches[dispatch_id] = tuple(attempt.id for attempt in attempts)
-        line: Line = {"kind": "dispatch", "dispatch": dispatch_id, "state": "sent", "endpoint": child.endpoint.name, "attempts": len(attempts),
-                      # lists: where each result brings a request, generators would take a good part of the time
-                      "bytes": sum([attempt.task.size for attempt in attempts]),
-                      "running": sum([len(threads.running) for threads in child.classes]), "ahead": len(child.ahead)}
-        if child.config is not None:
-            line["config"] = child.config
-        self._log(line)
+        config = {} if child.config is None else {"config": child.config}
+        self._log({"kind": "dispatch", "dispatch": dispatch_id, "state": "sent", "endpoint": child.endpoint.name, "attempts": len(attempts),
+                   "bytes": sum(attempt.task.size for attempt in attempts), "running": sum(len(threads.running) for threads in child.classes),
+                   "ahead": len(child.ahead), **config})
         shape = attempts[0].task.shape
         self._act(Dispatch(dispatch_id, child.endpoint.name, tuple((a.id, a.task.id) for a in attempts), child.config, shape.mpi, shape.once))
 
