@@ -242,7 +242,7 @@ def _timed(core_speed: Any, core: str, turns: _Turns, side: int) -> Type[Any]:
             start = time.thread_time()
             sent = []
             for action in self._scheduler.handle(event):
-                if isinstance(action, dict):
+                if type(action) is tuple:
                     self._run_log.write(event.time, action)  # type: ignore[union-attr]
                 elif isinstance(action, actions.AttemptEnded):
                     if self._unfinished is not None:

@@ -42,7 +42,7 @@ from parsl.executors.globus_compute_multi.messages import (
 from parsl.executors.globus_compute_multi.observe.runlog import RunLog
 from parsl.executors.globus_compute_multi.observe.status import Status
 from parsl.executors.globus_compute_multi.resolver import Resolver
-from parsl.executors.globus_compute_multi.scheduling import events
+from parsl.executors.globus_compute_multi.scheduling import events, lines
 from parsl.executors.globus_compute_multi.scheduling.actions import (
     Action,
     AttemptEnded,
@@ -196,8 +196,7 @@ class Owner:
             self._matcher.forget_others(self._scheduler.attempts)
             self._watch.tick(now, self._scheduler.attempts)
             for task_uuid, outcome in self._matcher.expire(now):
-                self._run_log.write(now, {"kind": "attempt", "attempt": None, "state": "unmatched", "task_uuid": task_uuid,
-                                          "outcome": outcome.value})
+                self._run_log.write(now, (lines.attempt, None, "unmatched", {"task_uuid": task_uuid, "outcome": outcome.value}))
         while now >= self._turns_from and not self._shutting_down.is_set() and self._turn_possible() and self._governor.try_submission():
             self._permit.release()
             try:
@@ -320,13 +319,13 @@ class Owner:
         if noted is None:
             return
         child = {} if result.child_id is None else {"child": result.child_id}
-        self._run_log.write(now, {"kind": "endpoint", "endpoint": endpoint, "state": "versions", **child, **noted.versions})
+        self._run_log.write(now, (lines.endpoint, endpoint, "versions", {**child, **noted.versions}))
         if noted.warning:
             logger.warning(noted.warning)
 
     def _handle(self, event: Event) -> None:
         for action in self._scheduler.handle(event):
-            if isinstance(action, dict):
+            if type(action) is tuple:
                 self._run_log.write(event.time, action)
             else:
                 self._perform(action)

@@ -68,11 +68,24 @@ import time
 import uuid
 from collections import deque
 from pathlib import Path
-from typing import Any, Deque, Dict, List, Optional, Sequence, Tuple
+from typing import (
+    Any,
+    Callable,
+    Deque,
+    Dict,
+    List,
+    Optional,
+    Sequence,
+    Tuple,
+    TypeVar,
+)
 
 from parsl.executors.globus_compute_multi.observe.logfile import LOG_NAME, part_path
+from parsl.executors.globus_compute_multi.scheduling.lines import Fields, Line, fields
 
 logger = logging.getLogger(__name__)
+
+_T = TypeVar("_T")
 
 #: Version of the lines' schema; it is in the first line.
 SCHEMA = 2
@@ -137,27 +150,28 @@ class RunLog:
         path.parent.mkdir(parents=True, exist_ok=True)
         _put_aside(path)
         self._parts = _Parts(path, part_bytes)
-        self._queue: "queue.SimpleQueue[Optional[Tuple[float, Dict[str, Any]]]]" = queue.SimpleQueue()
+        self._queue: "queue.SimpleQueue[Optional[Tuple[float, Line]]]" = queue.SimpleQueue()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="globus-compute-multi-log", daemon=True)
 
     def start(self, **header: Any) -> None:
         """Start the thread, and write the first line."""
         self._parts.header = {"kind": "log", "log": LOG_NAME, "schema": SCHEMA, "part": 1, "run_id": header.get("run_id")}
-        self.write(time.monotonic(), {**self._parts.header, "log_id": self.id, **header})
+        self.write(time.monotonic(), (dict, {**self._parts.header, "log_id": self.id, **header}))
         self._thread.start()
 
-    def write(self, monotonic: float, fields: Dict[str, Any]) -> None:
+    def write(self, monotonic: float, line: Line) -> None:
         """Write a line. To be called by one thread at a time.
 
         Parameters
         ----------
         monotonic : float
             When it happened, as of ``time.monotonic``.
-        fields : dict
-            What is to be in it, but for ``t``; pairs under ``info`` become fields. It must not be changed afterwards.
+        line : Line
+            A function that returns what is to be in it, but for ``t``, and its arguments. It is called on the log's thread, later: what it reads
+            must not change afterwards.
         """
-        self._queue.put((monotonic, fields))
+        self._queue.put((monotonic, line))
         self.lines += 1
 
     def stop(self, timeout: float) -> bool:
@@ -177,7 +191,7 @@ class RunLog:
             self._parts.close()
             return True
         if not self._stopping.is_set():
-            self.write(time.monotonic(), {"kind": "log", "state": "ended"})
+            self.write(time.monotonic(), (dict, {"kind": "log", "state": "ended"}))
             self._queue.put(None)
             self._stopping.set()
         self._thread.join(timeout)
@@ -190,20 +204,17 @@ class RunLog:
 
     def _write_burst(self) -> bool:
         """Write all there is; whether more may come."""
-        lines: List[Tuple[float, Dict[str, Any]]] = []
+        lines: List[Tuple[float, Line]] = []
         try:
-            line = self._queue.get(timeout=_RETRY_SECONDS if self._parts.failing else None)
+            item = self._queue.get(timeout=_RETRY_SECONDS if self._parts.failing else None)
             self._stopping.wait(_GATHER_SECONDS)
-            while line is not None:
-                monotonic, fields = line
-                if "info" in fields:
-                    fields = dict(fields)
-                    fields.update(fields.pop("info"))
-                lines.append((self.epoch + monotonic, fields))
+            while item is not None:
+                monotonic, line = item
+                lines.append((self.epoch + monotonic, line))
                 if len(lines) == _TOGETHER:
                     self._parts.add(lines)
                     lines = []
-                line = self._queue.get_nowait()
+                item = self._queue.get_nowait()
         except queue.Empty:
             self._parts.add(lines)
             self._parts.flush()
@@ -237,13 +248,12 @@ class _Parts:
         # what is not written, for each file that is open, the current one last
         self._unwritten: Deque[Tuple[int, bytearray]] = deque([(_create(path), bytearray())])
 
-    def add(self, lines: Sequence[Tuple[float, Dict[str, Any]]]) -> None:
+    def add(self, lines: Sequence[Tuple[float, Line]]) -> None:
         """Add lines, each with its ``t``. They are written by the next flush, or before."""
-        for (t, fields), text in zip(lines, _encoded([fields for _, fields in lines])):
-            try:
-                line = _line(t, fields, text)
-            except (TypeError, ValueError):
-                logger.exception("A line of the run log %s could not be written. Please report this", self._path)
+        made = [self._made(fields, (line,)) for _, line in lines]
+        for (t, _), content, text in zip(lines, made, _encoded(made)):
+            encoded = None if content is None else self._made(_line, (t, content, text))
+            if encoded is None:
                 self._lost += 1
                 continue
             if self.failing and sum(len(data) for _, data in self._unwritten) > _KEPT_BYTES:
@@ -252,7 +262,14 @@ class _Parts:
             if self._lost:
                 lost, self._lost = self._lost, 0
                 self._append(t, _line(t, {"kind": "log", "state": "lost", "lines": lost}))
-            self._append(t, line)
+            self._append(t, encoded)
+
+    def _made(self, make: Callable[..., _T], arguments: Tuple[Any, ...]) -> Optional[_T]:
+        try:
+            return make(*arguments)
+        except (TypeError, ValueError):
+            logger.exception("A line of the run log %s could not be written. Please report this", self._path)
+            return None
 
     def _append(self, t: float, text: bytes) -> None:
         if self._lines and self._size + len(text) > self._most:
@@ -318,16 +335,16 @@ class _Parts:
             os.close(self._unwritten.popleft()[0])
 
 
-def _line(t: float, fields: Dict[str, Any], text: Optional[str] = None) -> bytes:
-    """A line of the file; ``text``: the fields encoded already."""
-    return f'{{"t": {t:.6f}, {(text or _encode(fields))[1:]}\n'.encode("ascii")
+def _line(t: float, content: Fields, text: Optional[str] = None) -> bytes:
+    """A line of the file; ``text``: its content, encoded already."""
+    return f'{{"t": {t:.6f}, {(text or _encode(content))[1:]}\n'.encode("ascii")
 
 
-def _encoded(lines: Sequence[Dict[str, Any]]) -> Sequence[Optional[str]]:
+def _encoded(lines: Sequence[Optional[Fields]]) -> Sequence[Optional[str]]:
     """Lines, encoded together, or nothing of any if one of them cannot be."""
     try:
         # an empty string between any two marks where to cut; within a string, its quotes would be escaped
-        texts = _encode([item for fields in lines for item in (fields, "")])[1:-1].split('}, ""')
+        texts = _encode([item for line in lines for item in (line, "")])[1:-1].split('}, ""')
     except (TypeError, ValueError):
         return [None] * len(lines)
     # a list in a line may have the mark, too

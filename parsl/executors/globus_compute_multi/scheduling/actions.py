@@ -2,9 +2,10 @@
 from __future__ import annotations
 
 from enum import Enum
-from typing import TYPE_CHECKING, Any, Dict, NamedTuple, Optional, Tuple, Union
+from typing import TYPE_CHECKING, Any, NamedTuple, Optional, Tuple, Union
 
 from parsl.executors.globus_compute_multi.scheduling.events import Outcome
+from parsl.executors.globus_compute_multi.scheduling.lines import Line
 
 if TYPE_CHECKING:
     from parsl.executors.globus_compute_multi.scheduling.threads import Attempt
@@ -167,10 +168,5 @@ class Report(NamedTuple):
     message: str
 
 
-#: A line for the run log (observe/runlog.py): JSON-compatible, with at least ``kind`` (``task``, ``attempt``, ``dispatch``, ``endpoint`` or
-#: ``run``), the ID of that under this name (a run has none), and its new ``state``. A dict and nothing more, since there are some for each task;
-#: pairs under ``info`` stand beside the other fields in the log.
-Line = Dict[str, Any]
-
-
 Action = Union[Dispatch, AttemptEnded, FailTask, QueryStatus, QueryResults, Report, Line]
+"""What the scheduler asks for. A line is for the run log; of all actions it alone is a plain tuple."""

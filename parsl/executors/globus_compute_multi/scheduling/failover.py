@@ -3,6 +3,7 @@ from __future__ import annotations
 
 from typing import Callable, Dict, List, Optional
 
+from parsl.executors.globus_compute_multi.scheduling import lines
 from parsl.executors.globus_compute_multi.scheduling.actions import (
     Action,
     QueryResults,
@@ -299,20 +300,20 @@ class Failover:
         """A task has run on ``endpoint``."""
         endpoint.worked, endpoint.failures = True, 0
         if endpoint.strikes or endpoint.probing or endpoint.paused_until is not None:
-            self._ledger.log({"kind": "endpoint", "endpoint": endpoint.name, "state": "recovered"})
+            self._ledger.log((lines.endpoint, endpoint.name, "recovered"))
             endpoint.ran_a_task()
             self._pool.note_endpoint(endpoint, self._ledger.now)
 
     def _pause(self, endpoint: PooledEndpoint, why: str) -> None:
         now = self._ledger.now
         seconds = endpoint.pause(now, self._random(), why)
-        self._ledger.log({"kind": "endpoint", "endpoint": endpoint.name, "state": "paused", "seconds": seconds, "reason": why})
+        self._ledger.log((lines.endpoint, endpoint.name, "paused", {"seconds": seconds, "reason": why}))
         self._pool.note_endpoint(endpoint, now)
 
     def _be_careful(self, endpoint: PooledEndpoint) -> None:
         if not endpoint.probing:
             endpoint.probing = True
-            self._ledger.log({"kind": "endpoint", "endpoint": endpoint.name, "state": "probing"})
+            self._ledger.log((lines.endpoint, endpoint.name, "probing"))
             self._pool.note_endpoint(endpoint, self._ledger.now)
 
     def _lose_all(self, child: Child, why: str) -> None:

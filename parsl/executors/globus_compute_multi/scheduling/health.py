@@ -3,6 +3,7 @@ from __future__ import annotations
 
 from typing import Any, Dict, Optional
 
+from parsl.executors.globus_compute_multi.scheduling import lines
 from parsl.executors.globus_compute_multi.scheduling.events import (
     Outcome,
     ResultReceived,
@@ -79,8 +80,7 @@ class Health:
         endpoint = self._pool[event.endpoint]
         target = event.endpoint, event.child_id
         fields: Dict[str, Any] = {"child": event.child_id, "online": event.online, "workers": event.workers, "pending": event.pending}
-        self._ledger.log({"kind": "endpoint", "endpoint": endpoint.name, "state": "status",
-                          **{k: v for k, v in fields.items() if v is not None}})
+        self._ledger.log((lines.endpoint, endpoint.name, "status", {k: v for k, v in fields.items() if v is not None}))
         self._statuses.heard(target, event.time)
         if event.child_id is None:
             if event.online is not None and (event.online or endpoint.may_be_offline(event.time)):
@@ -93,7 +93,7 @@ class Health:
             if not child.warm:
                 self._failover.not_started(child)
             elif child.last_result is None or event.time - child.last_result > DOUBT_CHILD_SECONDS:
-                self._ledger.log({"kind": "endpoint", "endpoint": endpoint.name, "state": "child_offline", "child": event.child_id})
+                self._ledger.log((lines.endpoint, endpoint.name, "child_offline", {"child": event.child_id}))
                 self._failover.child_gone(child, "its child process is offline")
         else:
             if event.heartbeat is not None:
@@ -138,7 +138,7 @@ class Health:
                 self._children.pop(child.id, None)
             child.id = event.child_id
             self._children[event.child_id] = child
-            self._ledger.log({"kind": "endpoint", "endpoint": endpoint.name, "state": "child", "child": event.child_id})
+            self._ledger.log((lines.endpoint, endpoint.name, "child", {"child": event.child_id}))
             # a result is as good as a status, but only a status tells how many workers there are
             self._statuses.watch(target, event.time if endpoint.count_is_given else float("-inf"))
         elif endpoint.count_is_given:
@@ -173,7 +173,7 @@ class Health:
             threads.began(began)
         self._restarts.forget(child)
         self._placement.compare_again()
-        self._ledger.log({"kind": "endpoint", "endpoint": child.endpoint.name, "state": "warm"})
+        self._ledger.log((lines.endpoint, child.endpoint.name, "warm"))
 
     def _set_workers(self, child: Child, workers: int, now: float) -> None:
         if workers == 0:
@@ -183,28 +183,27 @@ class Health:
                 if any(threads.running for threads in child.classes):
                     self._restarts.asked(child, now)
                 self._placement.compare_again()
-                self._ledger.log({"kind": "endpoint", "endpoint": child.endpoint.name, "state": "cold"})
+                self._ledger.log((lines.endpoint, child.endpoint.name, "cold"))
             return
         if not child.warm:
             self._warm(child, 0.0, now)
         threads = child.classes[0]
         if child.endpoint.count_is_given or len(child.classes) > 1 or threads.count == workers:
             return
-        self._ledger.log({"kind": "endpoint", "endpoint": child.endpoint.name, "state": "threads", "thread_class": threads.index,
-                          "count": workers})
+        self._ledger.log((lines.endpoint, child.endpoint.name, "threads", {"thread_class": threads.index, "count": workers}))
         for attempt in threads.resize(workers):
-            self._ledger.log({"kind": "attempt", "attempt": attempt.id, "state": "queued_ahead"})
+            self._ledger.log((lines.attempt, attempt.id, "queued_ahead"))
         while True:
             successor = threads.promote(now)
             if successor is None:
                 break
-            self._ledger.log({"kind": "attempt", "attempt": successor.id, "state": "running"})
+            self._ledger.log((lines.attempt, successor.id, "running"))
         self._pool.note(threads)
 
     def _set_online(self, endpoint: PooledEndpoint, online: bool, now: float) -> None:
         if endpoint.online != online:
             endpoint.online = online
-            self._ledger.log({"kind": "endpoint", "endpoint": endpoint.name, "state": "online" if online else "offline"})
+            self._ledger.log((lines.endpoint, endpoint.name, "online" if online else "offline"))
             if not online:
                 self._failover.endpoint_gone(endpoint, "the endpoint is offline")
         self._pool.note_endpoint(endpoint, now)

@@ -3,17 +3,18 @@ from __future__ import annotations
 
 from typing import Any, Callable, Dict, FrozenSet, List, Optional, Tuple
 
+from parsl.executors.globus_compute_multi.scheduling import lines
 from parsl.executors.globus_compute_multi.scheduling.actions import (
     Action,
     AttemptEnded,
     FailTask,
     FailureKind,
-    Line,
 )
 from parsl.executors.globus_compute_multi.scheduling.events import (
     Outcome,
     TaskSubmitted,
 )
+from parsl.executors.globus_compute_multi.scheduling.lines import Line
 from parsl.executors.globus_compute_multi.scheduling.pending import (
     PendingTasks,
     Shape,
@@ -87,31 +88,7 @@ class Ledger:
         for endpoint in sorted(avoided):
             self._placement.avoid(task, endpoint, self.now)
         self.tasks[task.id] = task
-        line: Line = {"kind": "task", "task": task.id, "state": "pending", "app": task.app, "cores": event.cores, "priority": task.priority,
-                      "bytes": task.size}
-        if event.node is not None:
-            line["node"] = event.node
-        if event.parents:
-            line["parents"] = event.parents
-        if event.tries:
-            line["try"] = event.tries
-        if event.seconds is not None:
-            line["seconds"] = event.seconds
-        if event.endpoints:
-            line["endpoints"] = sorted(event.endpoints)
-        if event.filesystem is not None:
-            line["filesystem"] = event.filesystem
-        if event.config is not None:
-            line["config"] = event.config
-        if event.mpi:
-            line["mpi"] = dict(event.mpi)
-        if once:
-            line["once"] = True
-        if task.failures:
-            line["failures"] = task.failures
-        if avoided:
-            line["avoids"] = sorted(avoided)
-        self.log(line)
+        self.log((lines.task_submitted, event, once, task.failures, avoided))
         return task
 
     def queue(self, task: Task) -> None:
@@ -129,7 +106,7 @@ class Ledger:
         del self.tasks[task.id]
         task.done = True
         told = {"message": message} if kind is not FailureKind.SHUTDOWN else {}
-        self.log({"kind": "task", "task": task.id, "state": "failed", "reason": kind.value, **told})
+        self.log((lines.task, task.id, "failed", {"reason": kind.value, **told}))
         self._act(FailTask(task.id, kind, message, task.submitted, task.token))
 
     def withdraw(self, task: Task, kind: FailureKind, message: str) -> None:
@@ -145,7 +122,7 @@ class Ledger:
         task.done = True
         if outcome is not Outcome.OK:
             self._note_failures(task)
-        self.log({"kind": "task", "task": task.id, "state": "done" if outcome is Outcome.OK else "failed", "attempt": attempt.id})
+        self.log((lines.task_resolved, task.id, outcome is Outcome.OK, attempt.id))
         self._act(AttemptEnded(attempt, outcome, message, payload, True, self._graph.is_awaited(task.node), late))
 
     # attempts
@@ -164,11 +141,7 @@ class Ledger:
             threads.endpoint.probes.add(attempt.id)
         state = "running" if threads.bind(attempt) else "queued_ahead"
         self._pool.note(threads)
-        line: Line = {"kind": "attempt", "attempt": attempt.id, "state": state, "task": task.id, "endpoint": threads.endpoint.name,
-                      "thread_class": threads.index, "dispatch": dispatch}
-        if task.again:
-            line["again"] = True
-        self.log(line)
+        self.log((lines.attempt_started, attempt, state, dispatch, task.again))
         return attempt
 
     def finish(self, attempt: Attempt, outcome: Outcome, message: str, payload: Any = None, info: Tuple[Tuple[str, Any], ...] = (),
@@ -193,18 +166,12 @@ class Ledger:
         task = attempt.task
         del self.attempts[attempt.id]
         task.active.discard(attempt.id)
-        # what an app raised is the user's: its text may hold anything, and stays out of the log
-        line: Line = {"kind": "attempt", "attempt": attempt.id, "state": "finished", "outcome": outcome}
-        if message and not outcome.is_final:
-            line["message"] = message
-        if info:
-            line["info"] = info
-        self.log(line)
+        self.log((lines.attempt_finished, attempt.id, "finished", outcome, message, info))
         attempt.threads.endpoint.probes.discard(attempt.id)
         successor = attempt.threads.release(attempt, self.now)
         self._pool.note(attempt.threads)
         if successor is not None:
-            self.log({"kind": "attempt", "attempt": successor.id, "state": "running"})
+            self.log((lines.attempt, successor.id, "running"))
         if outcome.is_final and not task.done:
             self.resolve(attempt, outcome, message, payload)
             return
@@ -242,7 +209,7 @@ class Ledger:
                       f"gave up after {attempts} on {tried}{before}; the last one, on {endpoint}, ended with {outcome.value}: {message}")
         else:
             self.queue(task)
-            self.log({"kind": "task", "task": task.id, "state": "pending", "after": attempt.id, "avoids": sorted(task.shape.avoid)})
+            self.log((lines.task, task.id, "pending", {"after": attempt.id, "avoids": sorted(task.shape.avoid)}))
 
     def _note_failures(self, task: Task) -> None:
         """Remember them for when Parsl submits the task again: its retries do not multiply them, and begin elsewhere."""
@@ -252,7 +219,7 @@ class Ledger:
     def clear(self, message: Callable[[Task], str]) -> None:
         """Give up on everything, at shutdown."""
         for attempt in list(self.attempts.values()):
-            self.log({"kind": "attempt", "attempt": attempt.id, "state": "finished", "outcome": "abandoned"})
+            self.log((lines.attempt, attempt.id, "finished", {"outcome": "abandoned"}))
             attempt.threads.endpoint.probes.discard(attempt.id)
             attempt.threads.forget(attempt)
             self._pool.note(attempt.threads)
@@ -268,7 +235,7 @@ class Ledger:
 
     def take_stray(self, attempt_id: str, outcome: Outcome, message: str, payload: Any, info: Tuple[Tuple[str, Any], ...]) -> None:
         """Take in the result of an attempt that is finished: a duplicate, or one that was given up, yet ran, and completes its task."""
-        self.log({"kind": "attempt", "attempt": attempt_id, "state": "duplicate", "outcome": outcome, "info": info})
+        self.log((lines.attempt_finished, attempt_id, "duplicate", outcome, "", info))
         attempt = self.attempt_of(attempt_id)
         if attempt is None or not outcome.is_final:
             return

@@ -3,6 +3,7 @@ from __future__ import annotations
 
 from typing import Any, Dict, Optional, Sequence, Tuple
 
+from parsl.executors.globus_compute_multi.scheduling import lines
 from parsl.executors.globus_compute_multi.scheduling.ledger import Ledger
 from parsl.executors.globus_compute_multi.scheduling.placement import Placement
 from parsl.executors.globus_compute_multi.scheduling.pool import Pool
@@ -49,7 +50,7 @@ class Progress:
         told = self._graph.waiting, None if left is None else round(left, 1)
         if told != self._told:
             self._told = told
-            self._ledger.log({"kind": "run", "state": "progress", "unsubmitted": told[0], "seconds_left": told[1]})
+            self._ledger.log((lines.run, "progress", {"unsubmitted": told[0], "seconds_left": told[1]}))
 
     def seconds_left(self, now: float) -> Optional[float]:
         """Seconds until all known tasks are done, by estimate: run times only, without what it takes to get tasks there and results back.

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple, Type
 
+from parsl.executors.globus_compute_multi.scheduling import lines
 from parsl.executors.globus_compute_multi.scheduling.actions import (
     Action,
     Dispatch,
@@ -220,10 +221,8 @@ class Scheduler:
             return  # the policy has changed its mind, or has failed, since the turn was wanted
         dispatch_id, child = self._dispatch_count, attempts[0].threads.child
         self._open_dispatches[dispatch_id] = tuple(attempt.id for attempt in attempts)
-        config = {} if child.config is None else {"config": child.config}
-        self._log({"kind": "dispatch", "dispatch": dispatch_id, "state": "sent", "endpoint": child.endpoint.name, "attempts": len(attempts),
-                   "bytes": sum(attempt.task.size for attempt in attempts), "running": sum(len(threads.running) for threads in child.classes),
-                   "ahead": len(child.ahead), **config})
+        running = sum([len(threads.running) for threads in child.classes])
+        self._log((lines.dispatch_sent, dispatch_id, attempts, running, len(child.ahead)))
         shape = attempts[0].task.shape
         self._act(Dispatch(dispatch_id, child.endpoint.name, tuple((a.id, a.task.id) for a in attempts), child.config, shape.mpi, shape.once))
 
@@ -231,12 +230,11 @@ class Scheduler:
         for attempt_id in self._open_dispatches.pop(event.dispatch_id):
             if attempt_id in self.attempts:
                 self.attempts[attempt_id].accepted = event.time
-        self._log({"kind": "dispatch", "dispatch": event.dispatch_id, "state": "accepted"})
+        self._log((lines.dispatch, event.dispatch_id, "accepted"))
 
     def _on_dispatch_rejected(self, event: DispatchRejected) -> None:
         attempt_ids = self._open_dispatches.pop(event.dispatch_id)
-        self._log({"kind": "dispatch", "dispatch": event.dispatch_id, "state": "rejected", "reason": event.reason,
-                   "http_status": event.http_status})
+        self._log((lines.dispatch, event.dispatch_id, "rejected", {"reason": event.reason, "http_status": event.http_status}))
         attempts = [self.attempts[attempt_id] for attempt_id in attempt_ids if attempt_id in self.attempts]
         if event.http_status == 401:
             self._stop_for_credentials(attempts, event.reason)
@@ -296,10 +294,10 @@ class Scheduler:
         changed = not isinstance(event, (DispatchAccepted, TaskAnnounced, TaskLeft))  # nothing that a turn depends on
         for endpoint in self.pool.resume(event.time):
             changed = True
-            self._log({"kind": "endpoint", "endpoint": endpoint.name, "state": "resumed"})
+            self._log((lines.endpoint, endpoint.name, "resumed"))
         for task in self.placement.end_waits(event.time):
             changed = True
-            self._log({"kind": "task", "task": task.id, "state": "pending", "after": "wait"})
+            self._log((lines.task, task.id, "pending", {"after": "wait"}))
         if len(self.graph) > 0 and self.graph.refresh(self.placement.app_seconds, event.time):
             changed = True
             self.pending.reorder(self._ledger.rank)
@@ -318,8 +316,8 @@ class Scheduler:
 
     def _wait(self, task: Task, threads: Threads) -> None:
         seconds = self.placement.wait(task, threads, self._ledger.now)
-        self._log({"kind": "task", "task": task.id, "state": "waiting", "endpoint": threads.endpoint.name, "cores": threads.cores,
-                   "seconds": seconds if seconds < float("inf") else None})
+        self._log((lines.task, task.id, "waiting", {"endpoint": threads.endpoint.name, "cores": threads.cores,
+                                                    "seconds": seconds if seconds < float("inf") else None}))
 
     def _fail_for_policy(self, task: Task, error: PolicyError) -> None:
         self.pending.remove_first(task)

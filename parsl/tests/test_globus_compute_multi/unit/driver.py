@@ -29,6 +29,7 @@ from parsl.executors.globus_compute_multi.scheduling.events import (
     Tick,
     TurnGranted,
 )
+from parsl.executors.globus_compute_multi.scheduling.lines import fields
 from parsl.executors.globus_compute_multi.scheduling.policy import Policy
 from parsl.executors.globus_compute_multi.scheduling.pool import EndpointSpec
 from parsl.executors.globus_compute_multi.scheduling.queueing import AheadRule
@@ -96,9 +97,10 @@ class Driver:
                 self.late += action.attempts
             elif isinstance(action, Report):
                 self.reports.append(action.message)
-            elif isinstance(action, dict):
-                self.log.apply({"t": event.time, **action})
-                self.lines.append(json.loads(json.dumps(action, allow_nan=False)))
+            else:
+                line = json.loads(json.dumps(fields(action), allow_nan=False))
+                self.log.apply({"t": event.time, **line})
+                self.lines.append(line)
         self.scheduler.validate()
         for endpoint in self.scheduler.pool:
             folded = self.log.endpoints[endpoint.name]

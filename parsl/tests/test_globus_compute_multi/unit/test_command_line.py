@@ -134,7 +134,8 @@ def imports(path):
 @pytest.mark.parametrize("folder, allowed", [
     ("scheduling", {"scheduling"}),
     ("compute", {"compute", "errors", "scheduling.events", "scheduling.actions"}),
-    ("observe", {"observe", "errors", "arguments", "messages", "compute.envelope", "scheduling.events", "scheduling.actions"}),
+    ("observe", {"observe", "errors", "arguments", "messages", "compute.envelope", "scheduling.events", "scheduling.actions",
+                 "scheduling.lines"}),
 ])
 def test_what_a_part_knows_of_the_others(folder, allowed):
     for path in sorted((FOLDER / folder).glob("*.py")):

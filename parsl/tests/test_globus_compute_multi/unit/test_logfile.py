@@ -169,7 +169,7 @@ def test_who_follows_while_lines_are_written_sees_each_once_and_in_order(path, p
     log.start(run_id="r")
     for n in range(500):
         for m in range(4):
-            log.write(time.monotonic(), {"kind": "task", "n": 4 * n + m})
+            log.write(time.monotonic(), (dict, {"kind": "task", "n": 4 * n + m}))
         if n % 100 == 0:
             time.sleep(0.06)  # the log's thread gets up, and writes
     assert log.stop(DEADLINE)
@@ -186,7 +186,7 @@ def test_lines_can_be_read_while_a_burst_does_not_end(path):
 
     def burst():
         while not enough.wait(1e-6):
-            log.write(time.monotonic(), {"kind": "task", "filler": "x" * 20})
+            log.write(time.monotonic(), (dict, {"kind": "task", "filler": "x" * 20}))
 
     writer = threading.Thread(target=burst)
     writer.start()
@@ -206,7 +206,7 @@ from parsl.executors.globus_compute_multi.observe.runlog import RunLog
 log = RunLog(Path(sys.argv[1]), part_bytes=200_000)
 log.start(run_id="r", endpoints=[{"endpoint": "a", "threads": [{"cores": 1, "count": 1}]}])
 for n in itertools.count():
-    log.write(time.monotonic(), {"kind": "task", "task": n, "state": "pending"})
+    log.write(time.monotonic(), (dict, {"kind": "task", "task": n, "state": "pending"}))
     if n % 1000 == 0:
         time.sleep(0.001)
 """
@@ -250,7 +250,7 @@ def test_further_parts_and_logs_put_aside_do_not_count(path):
     for _ in range(3):
         log = RunLog(path, 1)
         log.start(run_id="r")
-        log.write(0.0, {"kind": "task"})
+        log.write(0.0, (dict, {"kind": "task"}))
         assert log.stop(DEADLINE)
     assert len(list(path.parent.iterdir())) > 3
     assert find_log(path.parent) == path

@@ -22,6 +22,7 @@ from parsl.executors.globus_compute_multi.scheduling.actions import (
     FailTask,
 )
 from parsl.executors.globus_compute_multi.scheduling.events import Outcome
+from parsl.executors.globus_compute_multi.scheduling.lines import fields
 from parsl.tests.test_globus_compute_multi.unit.driver import header, spec
 from parsl.tests.test_globus_compute_multi.unit.owning import running
 from parsl.tests.test_globus_compute_multi.unit.test_memory import NAMES, Rounds
@@ -40,8 +41,8 @@ def test_the_log_tells_of_each_end_just_before_it_is_handed_over():
     def watched(event):
         actions = handle(event)
         for action in actions:
-            if isinstance(action, dict):
-                record = builder.take({"t": event.time, **json.loads(json.dumps(action))})
+            if type(action) is tuple:
+                record = builder.take({"t": event.time, **json.loads(json.dumps(fields(action)))})
                 if record is not None:
                     told.append(record)
             elif isinstance(action, AttemptEnded):
@@ -177,7 +178,7 @@ def test_a_reader_does_not_wait_for_the_log_longer_than_it_is_told_to(log):
 
 def test_a_log_that_cannot_be_read_is_said_once_and_what_comes_is_read_all_the_same(log):
     records, reader = late_reader(log, 5)
-    log.write(time.monotonic(), {"kind": "task", "task": 1})
+    log.write(time.monotonic(), (dict, {"kind": "task", "task": 1}))
     records.publish(ended(2, lines=6), 2, None)
     with pytest.raises(InconsistentLog, match="state"):
         reader.get(10)
@@ -273,7 +274,7 @@ def test_the_log_of_a_later_run_under_the_same_name_is_not_taken_for_that_of_thi
         records.start(path, log.epoch, log.id)
         log.start(endpoints=[], run_id="the same")
         for line in lines_of(task):
-            log.write(0.0, line)
+            log.write(0.0, (dict, line))
         records.publish(ended(task, lines=5), task, None)
         assert task_ids([records.reader().get(10)]) == [task]
         assert log.stop(10)

@@ -46,7 +46,7 @@ def test_lines_are_written_in_order_for_the_user_only(path):
     log = RunLog(path)
     log.start(label="x", endpoints=[])
     for i in range(1000):
-        log.write(time.monotonic(), {"task": i, "state": "pending"})
+        log.write(time.monotonic(), (dict, {"task": i, "state": "pending"}))
     assert log.stop(10) and log.stop(10)
     written = list(read_log(path))
     assert (written[0]["log"], written[0]["schema"], written[0]["part"]) == ("globus_compute_multi", 2, 1)
@@ -56,13 +56,14 @@ def test_lines_are_written_in_order_for_the_user_only(path):
     assert stat.S_IMODE(os.stat(path).st_mode) == 0o600
 
 
-def test_what_cannot_be_written_as_json_costs_its_line_alone(path):
+def test_what_cannot_be_made_or_written_as_json_costs_its_line_alone(path):
     log = RunLog(path)
     log.start()
-    log.write(0.0, {"task": object()})
-    log.write(0.0, {"task": 1})
+    log.write(0.0, (dict, {"task": object()}))
+    log.write(0.0, (sorted, (1, "a")))
+    log.write(0.0, (dict, {"task": 1}))
     assert log.stop(10)
-    assert [line.get("task") or line.get("lines") for line in read_log(path)] == [None, 1, 1, None]
+    assert [line.get("task") or line.get("lines") for line in read_log(path)] == [None, 2, 1, None]
 
 
 @pytest.mark.parametrize("value", ['}, "", {"kind": 1}', '"}, \\"\\", {', "\u2028}, \n", "", [{}, "", {}], [[], ""], {"a": {}, "": ""}, {}])
@@ -71,7 +72,7 @@ def test_lines_that_wait_together_are_told_apart_whatever_is_in_them(path, value
     log.start()
     fields = [{"n": n, "value": value} for n in range(3)] + [{"n": 3}, {"value": value}]
     for line in fields:
-        log.write(0.0, line)
+        log.write(0.0, (dict, line))
     assert log.stop(10)
     assert [{key: of for key, of in line.items() if key != "t"} for line in list(read_log(path))[1:-1]] == fields
 
@@ -79,7 +80,7 @@ def test_lines_that_wait_together_are_told_apart_whatever_is_in_them(path, value
 def test_a_time_is_that_of_the_line_plus_the_epoch(path):
     log = RunLog(path)
     log.start()
-    log.write(12.25, {"kind": "task"})
+    log.write(12.25, (dict, {"kind": "task"}))
     assert log.stop(10)
     assert list(read_log(path))[1]["t"] == pytest.approx(12.25 + log.epoch, abs=1e-5)
 
@@ -98,7 +99,7 @@ def test_all_lines_written_are_read_whatever_the_size_of_a_part(part_bytes, text
         log = RunLog(path, part_bytes)
         log.start(run_id="r")
         for text in texts:
-            log.write(0.0, {"text": text})
+            log.write(0.0, (dict, {"text": text}))
         assert log.stop(10)
         written = list(read_log(path))
         assert [line["text"] for line in written[1:-1]] == texts
@@ -126,7 +127,7 @@ def test_further_parts_of_an_earlier_run_are_kept_with_it(path):
         log = RunLog(path, part_bytes=1)
         log.start(run_id=str(run))
         for n in range(3 - run):
-            log.write(0.0, {"n": 10 * run + n})
+            log.write(0.0, (dict, {"n": 10 * run + n}))
         assert log.stop(10)
     assert [line.get("n") for line in read_log(path.with_name("run.jsonl.1"))] == [None, 0, 1, 2, None]
     assert [line.get("n") for line in read_log(path)] == [None, 10, 11, None]
@@ -138,7 +139,7 @@ def test_a_part_left_alone_by_an_earlier_run_is_not_written_to(path):
     path.with_name("run.jsonl.part2").write_text("left")
     log = RunLog(path, part_bytes=1)
     log.start(run_id="r")
-    log.write(0.0, {"n": 1})
+    log.write(0.0, (dict, {"n": 1}))
     assert log.stop(10)
     assert [line.get("n") for line in read_log(path)] == [None, 1, None]
     assert path.with_name("run.jsonl.1.part2").read_text() == "left"
@@ -188,13 +189,13 @@ def test_a_full_disk_costs_no_line_if_there_is_room_again_in_time(path, disk, ca
     disk.room = room
     log.start(run_id="r")
     for n in range(20):
-        log.write(0.0, {"n": n})
+        log.write(0.0, (dict, {"n": n}))
     wait_until(lambda: disk.failures > 2)
     assert len([record for record in caplog.records if "cannot be written: " in record.message]) == 1
     disk.room = None
     wait_until(lambda: any("can be written again; 0 lines were lost" in record.message for record in caplog.records))
     for n in range(20, 40):
-        log.write(0.0, {"n": n})
+        log.write(0.0, (dict, {"n": n}))
     assert log.stop(10)
     assert [line["n"] for line in list(read_log(path))[1:-1]] == list(range(40))
     assert len(caplog.records) == 2
@@ -204,18 +205,18 @@ def test_what_a_full_disk_has_cost_is_in_the_log(path, disk, caplog, monkeypatch
     monkeypatch.setattr(runlog, "_KEPT_BYTES", 1000)
     log = RunLog(path)
     log.start(run_id="r")
-    log.write(0.0, {"n": 0})
+    log.write(0.0, (dict, {"n": 0}))
     wait_until(lambda: path.read_bytes().count(b"\n") == 2)
     disk.room = 10
-    log.write(0.0, {"n": 1})
+    log.write(0.0, (dict, {"n": 1}))
     assert disk.failed.wait(60)
     for n in range(2, 1000):
-        log.write(0.0, {"n": n})
+        log.write(0.0, (dict, {"n": n}))
     failures = disk.failures
     wait_until(lambda: disk.failures > failures + 1)  # the second after the last line follows when that was taken from the queue
     disk.room = None
     wait_until(lambda: any("can be written again" in record.message for record in caplog.records))
-    log.write(0.0, {"n": 1000})
+    log.write(0.0, (dict, {"n": 1000}))
     assert log.stop(10)
     lines = list(read_log(path))
     kept = [line["n"] for line in lines if "n" in line]
@@ -230,7 +231,7 @@ def test_a_disk_that_stays_full_does_not_hinder_the_end(path, disk, caplog):
     log = RunLog(path)
     disk.room = 0
     log.start()
-    log.write(0.0, {"n": 0})
+    log.write(0.0, (dict, {"n": 0}))
     assert log.stop(10)
     assert path.read_bytes() == b""
     assert [record.levelno for record in caplog.records] == [logging.ERROR, logging.ERROR]
@@ -246,7 +247,7 @@ def test_a_part_that_cannot_be_begun_costs_no_line(path, caplog, monkeypatch):
     monkeypatch.setattr(runlog, "_create", fail)
     log.start(run_id="r")
     for n in range(40):
-        log.write(0.0, {"n": n})
+        log.write(0.0, (dict, {"n": n}))
     assert log.stop(10)
     assert [line["n"] for line in list(read_log(path))[1:-1]] == list(range(40))
     assert [file.name for file in path.parent.iterdir()] == ["run.jsonl"]
