@@ -27,12 +27,14 @@ def check(scheduler: "Scheduler") -> None:
         assert not threads.running.keys() & child.ahead.keys()
         assert abs(child.ahead_seconds - sum(a.seconds for a in child.ahead.values())) < 1e-6
         assert threads.awaited.keys() <= scheduler.placement.waiting.keys()
-        in_account = any(threads is t for level in scheduler.pool.free_levels(threads.cores) for t in level)
+        in_account = scheduler.pool.is_free(threads)
         assert in_account == (threads.endpoint.available and threads.free > 0), f"the account of free threads of {name} is wrong"
         for attempt in [*threads.running.values(), *child.ahead.values()]:
             assert attempt.threads is threads
             assert threads.fits(attempt.task.shape._replace(awaits=None)), f"task {attempt.task.id} does not fit {name}"
             bound[attempt.id] = attempt
+    scheduler.placement.check()
+    scheduler.ahead.check()
     assert bound == scheduler.attempts, "an attempt is known that no endpoint holds, or the other way round"
     for task in scheduler.placement.waiting.values():
         assert scheduler.tasks[task.id] is task and not task.active, f"task {task.id} waits for a thread, and is not pending"

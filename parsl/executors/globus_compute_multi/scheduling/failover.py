@@ -116,6 +116,7 @@ class Failover:
 
     def suspect(self, child: Child) -> None:
         """Have less patience with what ``child`` holds, which may have gone with the process before."""
+        child.calm_until = float("-inf")
         for attempt in child.held():
             attempt.suspect = True
 
@@ -228,7 +229,7 @@ class Failover:
         A task that must not run twice is waited for; and so are all while the child says that it has tasks to run.
         """
         assert self._silence is not None
-        if child.busy_at is not None and now - child.busy_at < self._silence:
+        if now <= child.calm_until or (child.busy_at is not None and now - child.busy_at < self._silence):
             return []
         late, all_late = [], self._is_silent(child)
         running = [a for threads in child.classes for a in threads.running.values() if not a.task.shape.once]
@@ -243,6 +244,8 @@ class Failover:
             if age > self._silence + OVERDUE * expected or (attempt.suspect and age > _SUSPECT_SECONDS + ALL_OVERDUE * expected):
                 late.append(attempt)
             all_late = all_late and age > self._silence + ALL_OVERDUE * expected
+        if not any(attempt.suspect for attempt in child.held()):  # others are overdue only after they have run for that long, at least
+            child.calm_until = min((attempt.began for attempt in running), default=now) + self._silence
         return running if all_late else late
 
     def _patience_with_start(self, child: Child) -> float:
@@ -323,6 +326,8 @@ class Failover:
 
     def _cool(self, child: Child) -> None:
         child.cool()
+        for threads in child.classes:
+            self._pool.note(threads)
         self._restarts.forget(child)
         self._placement.compare_again()
 

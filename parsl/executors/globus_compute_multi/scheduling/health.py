@@ -171,6 +171,8 @@ class Health:
         child.warm = True
         for threads in child.classes:
             threads.began(began)
+        for threads in child.endpoint.classes:  # it is known how long it takes to start
+            self._pool.note(threads)
         self._restarts.forget(child)
         self._placement.compare_again()
         self._ledger.log((lines.endpoint, child.endpoint.name, "warm"))
@@ -180,6 +182,8 @@ class Health:
             # its batch job has ended, say, and the next waits in the queue; unless that is an old story
             if child.warm and child.endpoint.may_be_offline(now):
                 child.cool()
+                for threads in child.classes:
+                    self._pool.note(threads)
                 if any(threads.running for threads in child.classes):
                     self._restarts.asked(child, now)
                 self._placement.compare_again()

@@ -28,6 +28,9 @@ from parsl.executors.globus_compute_multi.scheduling.threads import Attempt, Thr
 #: After these the function has not run.
 _NOT_RUN = frozenset({Outcome.NOT_UNPACKED, Outcome.REJECTED})
 
+#: So many shapes are kept, to be shared by tasks to come.
+_MOST_SHAPES = 1000
+
 #: What a lost task that must not run twice is told to do.
 _ONCE = "it must not run twice (redispatch=False), and may have run, in part or wholly; submit it again if that does no harm"
 
@@ -68,6 +71,7 @@ class Ledger:
         self.attempts: Dict[str, Attempt] = {}
         self.failed: Dict[int, Tuple[int, FrozenSet[str]]] = {}
         self.now = float("-inf")
+        self._shapes: Dict[Shape, Shape] = {}  # one of each: most tasks share one
         self._pool = pool
         self._pending = pending
         self._graph = graph
@@ -83,6 +87,9 @@ class Ledger:
         """Take in a task, which is not in the queue yet."""
         once = not (self._redispatch if event.redispatch is None else event.redispatch)
         shape = Shape(event.cores, event.endpoints, event.filesystem, event.config, event.mpi, once=once)
+        if len(self._shapes) > _MOST_SHAPES:
+            self._shapes.clear()
+        shape = self._shapes.setdefault(shape, shape)
         task = Task(event.task_id, event.app, event.size, event.priority, shape, event.node, event.seconds, event.time, event.token)
         task.failures, avoided = (0, frozenset()) if event.node is None else self.failed.get(event.node, (0, frozenset()))
         for endpoint in sorted(avoided):

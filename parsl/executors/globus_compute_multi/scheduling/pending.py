@@ -1,15 +1,18 @@
 """Tasks accepted and not yet given to an endpoint."""
 from __future__ import annotations
 
-import heapq
+from bisect import bisect_left, insort
 from collections import Counter
 from dataclasses import dataclass
+from itertools import chain, islice
 from typing import (
     TYPE_CHECKING,
     Any,
     Callable,
     Dict,
     FrozenSet,
+    Iterable,
+    Iterator,
     List,
     NamedTuple,
     Optional,
@@ -95,7 +98,7 @@ class Task:
     """
 
     __slots__ = ("id", "app", "size", "priority", "shape", "node", "seconds", "submitted", "token", "rank", "waits", "tries", "failures",
-                 "active", "places", "again", "company", "refusals", "ticket", "done")
+                 "active", "places", "again", "company", "refusals", "done")
 
     id: int
     app: str
@@ -118,7 +121,6 @@ class Task:
         self.again = False  # whether it was started again while its first attempt was late
         self.company: Optional[int] = None  # most tasks in a request that carries it, since one with more was refused
         self.refusals = 0  # how often the child that it was given to did not start
-        self.ticket = 0  # that with which it stands in the queue; 0: it does not
         self.done = False
 
     @property
@@ -127,67 +129,141 @@ class Task:
         return self.priority, -self.rank, self.id
 
 
-_Entry = Tuple[float, float, int, int, Task]
+#: What tasks are sorted by, as :attr:`Task.order`. No task is in it: tuples of nothing but numbers cost the garbage collector nothing.
+_Entry = Tuple[float, float, int]
+
+#: Entries of a block, when it is made; twice as many, and it is split.
+_BLOCK = 500
+
+
+class _Sorted:
+    """Entries in order, in blocks of a few hundred: so it takes next to no time to put one in or take one out, or to find the nth."""
+
+    def __init__(self, entries: Iterable[_Entry] = ()) -> None:
+        ordered = sorted(entries)
+        self._blocks = [ordered[start:start + _BLOCK] for start in range(0, len(ordered), _BLOCK)]
+        self._lasts = [block[-1] for block in self._blocks]
+
+    def __bool__(self) -> bool:
+        return bool(self._blocks)
+
+    def __iter__(self) -> Iterator[_Entry]:
+        return chain.from_iterable(self._blocks)
+
+    def nth(self, place: int) -> Optional[_Entry]:
+        """The one after so many; None if there are no more."""
+        for block in self._blocks:
+            if place < len(block):
+                return block[place]
+            place -= len(block)
+        return None
+
+    def add(self, entry: _Entry) -> None:
+        """Put in one that is not there."""
+        if not self._blocks:
+            self._blocks.append([entry])
+            self._lasts.append(entry)
+            return
+        at = bisect_left(self._lasts, entry)
+        if at == len(self._lasts):  # beyond all
+            at -= 1
+            self._lasts[at] = entry
+            self._blocks[at].append(entry)
+        else:
+            insort(self._blocks[at], entry)
+        block = self._blocks[at]
+        if len(block) > 2 * _BLOCK:
+            self._blocks[at:at + 1] = block[:_BLOCK], block[_BLOCK:]
+            self._lasts.insert(at, block[_BLOCK - 1])
+
+    def remove(self, entry: _Entry) -> None:
+        """Take out one that is there."""
+        at = bisect_left(self._lasts, entry)
+        block = self._blocks[at] if at < len(self._blocks) else []
+        place = bisect_left(block, entry)
+        if place == len(block) or block[place] != entry:
+            raise ValueError(f"{entry} is not in the queue")
+        del block[place]
+        if not block:
+            del self._blocks[at], self._lasts[at]
+            return
+        self._lasts[at] = block[-1]
+        if len(block) < _BLOCK // 2:
+            self._merge(at if at + 1 < len(self._blocks) else at - 1)
+
+    def _merge(self, at: int) -> None:
+        """Put a block and the next one together, if there are both and they are not too many."""
+        if at >= 0 and len(self._blocks[at]) + len(self._blocks[at + 1]) <= _BLOCK * 3 // 2:
+            self._blocks[at] += self._blocks.pop(at + 1)
+            del self._lasts[at]
 
 
 class PendingTasks:
     """Priority queue over tasks of different shapes, in the order of :attr:`Task.order`.
 
-    One heap per shape, so that a task that does not fit an endpoint is never in the way of one that does. There are few shapes. An entry
-    whose ticket is not its task's any more is dead: it is dropped when it comes to the top.
+    One order per shape, so that a task that does not fit an endpoint is never in the way of one that does. There are few shapes.
     """
 
     def __init__(self) -> None:
-        self._heaps: Dict[Shape, List[_Entry]] = {}
-        self._living: Counter[Shape] = Counter()
+        self._orders: Dict[Shape, _Sorted] = {}
+        self._tasks: Dict[int, Task] = {}
         self._apps: Counter[str] = Counter()
-        self._count = 0
-        self._tickets = 0
         self.given_seconds = 0.0
 
     def __len__(self) -> int:
-        return self._count
+        return len(self._tasks)
 
     def add(self, task: Task) -> None:
         """Add ``task``; one that comes back after a failed attempt takes its old place in the order."""
-        self._tickets += 1
-        task.ticket = self._tickets
-        heapq.heappush(self._heaps.setdefault(task.shape, []), (task.priority, -task.rank, task.id, task.ticket, task))
-        self._living[task.shape] += 1
-        self._count += 1
+        order = self._orders.get(task.shape)
+        if order is None:
+            order = self._orders[task.shape] = _Sorted()
+        order.add(task.order)
+        self._tasks[task.id] = task
         if task.seconds is None:
             self._apps[task.app] += 1
         else:
             self.given_seconds += task.seconds
 
-    def first(self, accepts: Callable[[Shape], bool]) -> Optional[Task]:
-        """The first task whose shape is accepted, left in place; None if there is none."""
-        if len(self._heaps) == 1:  # the usual case
-            for shape, heap in self._heaps.items():
-                return self._head(heap)[4] if accepts(shape) else None
-        heads = [self._head(heap) for shape, heap in self._heaps.items() if accepts(shape)]
-        return min(heads)[4] if heads else None
+    def first(self, accepts: Callable[[Shape], bool], after: int = 0) -> Optional[Task]:
+        """The first task whose shape is accepted, left in place, after so many of each shape; None if there is none."""
+        if len(self._orders) == 1:  # the usual case
+            for shape, order in self._orders.items():
+                entry = order.nth(after) if accepts(shape) else None
+                return None if entry is None else self._tasks[entry[2]]
+        heads = [order.nth(after) for shape, order in self._orders.items() if accepts(shape)]
+        first = min((entry for entry in heads if entry is not None), default=None)
+        return None if first is None else self._tasks[first[2]]
 
-    @staticmethod
-    def _head(heap: List[_Entry]) -> _Entry:
-        """The first living entry; there is one."""
-        while heap[0][3] != heap[0][4].ticket:
-            heapq.heappop(heap)
-        return heap[0]
+    def heads(self) -> Iterator[Task]:
+        """The first task of each shape."""
+        for order in self._orders.values():
+            entry = order.nth(0)
+            if entry is not None:
+                yield self._tasks[entry[2]]
+
+    def first_of_only_shape(self, count: int) -> Iterator[Task]:
+        """The first tasks, if all are of one shape."""
+        (order,) = self._orders.values()
+        return (self._tasks[entry[2]] for entry in islice(order, count))
 
     def remove_first(self, task: Task) -> None:
         """Take out ``task``, which :meth:`first` has just returned."""
-        if heapq.heappop(self._heaps[task.shape])[4] is not task:
+        if self._orders[task.shape].nth(0) != task.order:
             raise ValueError(f"task {task.id} is not the first of its shape")
-        self._removed(task)
+        self.discard(task)
 
     def discard(self, task: Task) -> None:
         """Take out ``task``, wherever it stands."""
+        order = self._orders[task.shape]
+        order.remove(task.order)
+        if not order:
+            del self._orders[task.shape]
         self._removed(task)
 
     def take_all(self, shape: Shape) -> List[Task]:
         """Take out all tasks of a shape."""
-        tasks = [entry[4] for entry in self._heaps[shape] if entry[3] == entry[4].ticket]
+        tasks = [self._tasks[entry[2]] for entry in self._orders.pop(shape)]
         for task in tasks:
             self._removed(task)
         return tasks
@@ -198,23 +274,23 @@ class PendingTasks:
             self.take_all(shape)
 
     def reorder(self, rank: Callable[[Task], float]) -> None:
-        """Give every task a new rank, in linear time."""
-        for heap in self._heaps.values():
-            tasks = [entry[4] for entry in heap if entry[3] == entry[4].ticket]
+        """Give every task a new rank."""
+        for shape, order in self._orders.items():
+            moved = False
+            tasks = [self._tasks[entry[2]] for entry in order]
             for task in tasks:
-                task.rank = rank(task)
-            heap[:] = [(*task.order, task.ticket, task) for task in tasks]
-            heapq.heapify(heap)
+                new = rank(task)
+                if new != task.rank:
+                    task.rank = new
+                    moved = True
+            if moved:
+                self._orders[shape] = _Sorted([task.order for task in tasks])
 
     def _removed(self, task: Task) -> None:
-        task.ticket = 0
-        self._count -= 1
-        self._living[task.shape] -= 1
-        if not self._living[task.shape]:
-            del self._living[task.shape], self._heaps[task.shape]
+        del self._tasks[task.id]
         if task.seconds is not None:
             # the sum starts afresh with an empty queue, so that rounding errors do not pile up
-            self.given_seconds = self.given_seconds - task.seconds if self._count else 0.0
+            self.given_seconds = self.given_seconds - task.seconds if self._tasks else 0.0
             return
         self._apps[task.app] -= 1
         if not self._apps[task.app]:
@@ -222,7 +298,7 @@ class PendingTasks:
 
     def shapes(self) -> List[Shape]:
         """The shapes of which there are tasks."""
-        return list(self._heaps)
+        return list(self._orders)
 
     def count_by_app(self) -> Dict[str, int]:
         """How many tasks of each app are pending whose run time the user has not given."""

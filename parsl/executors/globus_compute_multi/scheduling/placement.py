@@ -3,15 +3,20 @@ from __future__ import annotations
 
 import heapq
 import math
-from operator import attrgetter
-from typing import Callable, Dict, List, Optional, Sequence, Tuple
+from types import MappingProxyType
+from typing import Callable, Dict, List, Mapping, Optional, Sequence, Tuple
 
+from parsl.executors.globus_compute_multi.scheduling.free_threads import FreeThreads
 from parsl.executors.globus_compute_multi.scheduling.pending import (
     PendingTasks,
     Shape,
     Task,
 )
-from parsl.executors.globus_compute_multi.scheduling.policy import Outlook, Policy
+from parsl.executors.globus_compute_multi.scheduling.policy import (
+    EarliestFinish,
+    Outlook,
+    Policy,
+)
 from parsl.executors.globus_compute_multi.scheduling.pool import Pool
 from parsl.executors.globus_compute_multi.scheduling.runtimes import LONGEST, RunTimes
 from parsl.executors.globus_compute_multi.scheduling.threads import Child, Threads
@@ -25,7 +30,10 @@ AVOID_SECONDS = 60.0
 #: Speeds are compared anew when so many results have come since, as a share of all, so that it costs next to nothing for each.
 _COMPARE_AGAIN = 0.25
 
-_place = attrgetter("place")
+#: Of so many shapes, and of two for each that is pending, it is known which threads are free for it.
+_MOST_KNOWN = 100
+
+_NONE: Mapping[Threads, None] = MappingProxyType({})
 
 
 class PolicyError(Exception):
@@ -48,12 +56,16 @@ class Placement:
         self._pool = pool
         self._pending = pending
         self._policy = policy
+        self._by_finish = type(policy) is EarliestFinish  # of a known rule, not of what a user has derived from it
         self._runtimes = runtimes
         self._outlook = Outlook(0.0, self.run_seconds, self._clearly_faster)
         self._deadlines: List[Tuple[float, int, int]] = []
         self._avoiding: List[Tuple[float, int, int, Task]] = []
-        self._better: Dict[Threads, List[Threads]] = {}
-        self._free: Dict[Shape, Tuple[Threads, ...]] = {}  # of the pool's version
+        self._better: Dict[Threads, Dict[Threads, None]] = {}
+        self._free: Dict[Shape, _Known] = {}  # of the pool's version
+        self._last: Optional[Tuple[Shape, _Known]] = None  # that which was asked for last
+        self._changed = pool.watch()
+        self._fitting: List[List[_Known]] = [[] for _ in pool.classes]  # by place, those in which they could be
         self._free_version = -1
         self._results = 0
         self._compare_at = 0.0
@@ -67,7 +79,10 @@ class Placement:
 
     def run_seconds(self, task: Task, threads: Threads) -> float:
         """Expected run time of ``task`` on ``threads``."""
-        return (self.app_seconds(task.app) if task.seconds is None else task.seconds) * self._runtimes.factor(threads.endpoint.name)
+        return self._unscaled(task) * self._runtimes.factor(threads.endpoint.name)
+
+    def _unscaled(self, task: Task) -> float:
+        return self.app_seconds(task.app) if task.seconds is None else task.seconds
 
     def is_known(self, task: Task) -> bool:
         """Whether the run time of ``task`` is given, or its app was seen; else it is guessed from other apps."""
@@ -90,7 +105,7 @@ class Placement:
     def compare_again(self) -> None:
         """Forget which threads are better than which, since something has changed that may make a difference."""
         self._better.clear()
-        self._free.clear()  # what a waiting task takes depends on it
+        self._forget_free()  # what a waiting task takes depends on it
         self._compare_at = self._results * (1 + _COMPARE_AGAIN) + 1
 
     # what fits where
@@ -104,32 +119,57 @@ class Placement:
         awaited = shape.awaits
         return awaited is None or threads is awaited or self._as_good(threads, awaited)
 
-    def free_for(self, shape: Shape) -> Tuple[Threads, ...]:
-        """Free threads for tasks of this shape, all with the same number of cores: the closest to the requirement."""
+    def free_for(self, shape: Shape) -> FreeThreads:
+        """Free threads for tasks of this shape. It offers those whose number of cores is closest to the requirement."""
         if self._free_version != self._pool.version:
             self._free_version = self._pool.version
-            self._free.clear()
-        known = self._free.get(shape)
+            self._forget_free()
+        while self._changed:
+            threads, _ = self._changed.popitem()
+            for one in self._fitting[threads.place]:
+                one.changed[threads] = None
+        # most tasks have the same shape, and to look it up takes longer than all the rest
+        known = self._last[1] if self._last is not None and self._last[0] is shape else self._free.get(shape)
         if known is None:
-            known = self._free[shape] = self.free_that_suit(shape)
-        return known
+            if len(self._free) > _MOST_KNOWN + 2 * len(self._pending.shapes()):
+                self._forget_free()  # most are of shapes of which there are no tasks any more
+            known = self._free[shape] = _Known(FreeThreads(self._pool.classes, self.free_that_suit(shape), self._factor))
+            for threads in self._pool.fitting(shape):
+                self._fitting[threads.place].append(known)
+        elif known.changed:
+            for threads in known.changed:
+                known.free.update(threads, threads.free if self._pool.is_free(threads) and self.takes(threads, shape) else 0)
+            known.changed.clear()
+        self._last = shape, known
+        return known.free
 
-    def free_that_suit(self, shape: Shape, suits: Optional[Callable[[Threads], bool]] = None) -> Tuple[Threads, ...]:
-        """As :meth:`free_for`, of those threads that suit."""
-        fitting = self._pool.fitting(shape)
-        if len(fitting) == len(self._pool.classes):  # it may go anywhere: look at those that are free only
-            for level in self._pool.free_levels(shape.cores):
-                found = [t for t in level if self.takes(t, shape) and (suits is None or suits(t))]
-                if found:
-                    return tuple(sorted(found, key=_place) if len(found) > 1 else found)
-            return ()
-        closest: List[Threads] = []
-        for t in fitting:
-            if closest and t.cores > closest[0].cores:
-                break
-            if t.free > 0 and t.endpoint.available and self.takes(t, shape) and (suits is None or suits(t)):
-                closest.append(t)
-        return tuple(closest)
+    def _forget_free(self) -> None:
+        self._free.clear()
+        self._last = None
+        self._changed.clear()
+        for known in self._fitting:
+            known.clear()
+
+    def free_that_suit(self, shape: Shape, suits: Callable[[Threads], bool] = lambda threads: True) -> List[Threads]:
+        """All free threads for tasks of this shape, of those that suit."""
+        fitting, pool = self._pool.fitting(shape), self._pool
+        # if it may go anywhere, those that are free are looked at only
+        free = pool.free() if len(fitting) == len(pool.classes) else filter(pool.is_free, fitting)
+        return [threads for threads in free if self.takes(threads, shape) and suits(threads)]
+
+    def _factor(self, threads: Threads) -> float:
+        return self._runtimes.factor(threads.endpoint.name)
+
+    def check(self) -> None:
+        """Check that what is known of free threads is so.
+
+        Raises
+        ------
+        AssertionError
+            If it is not.
+        """
+        for shape in list(self._free):
+            self.free_for(shape).check({t.place: t.free for t in self.free_that_suit(shape)}, self._runtimes.fits)
 
     def first_ready(self) -> Optional[Task]:
         """The first pending task for which there is a free thread that it does not refuse."""
@@ -142,12 +182,21 @@ class Placement:
         except PolicyError:
             return True  # a policy that cannot tell keeps no task waiting
 
-    def _better_than(self, free: Threads) -> List[Threads]:
+    def _better_than(self, free: Threads) -> Dict[Threads, None]:
         known = self._better.get(free)
+        if known is None and self._is_best(free):
+            known = self._better[free] = {}
         if known is None:
             outlook = self._look_out(0.0, None)
-            known = self._better[free] = [t for t in self._pool.classes if t is not free and self._worth_waiting(t, free, outlook)]
+            better = (t for t in self._pool.classes if t is not free and self._worth_waiting(t, free, outlook))
+            known = self._better[free] = dict.fromkeys(better)
         return known
+
+    def _is_best(self, free: Threads) -> bool:
+        """Whether the policy is sure to find none better than these, so that it need not be asked about all."""
+        if not self._by_finish:
+            return False
+        return free.child.warm and not self._runtimes.may_be_slower(free.endpoint.name)
 
     def _worth_waiting(self, busy: Threads, free: Threads, outlook: Outlook) -> bool:
         try:
@@ -165,8 +214,21 @@ class Placement:
         PolicyError
         """
         free = self.free_for(task.shape)
-        busy = self._worth_a_wait(task, free)
-        return self.ask(task, free + busy if busy else free, now, filling)
+        if self._by_finish and self._unscaled(task) > 0:
+            candidates = free.shortlist(len(self._pending), filling, self._runtimes.fits)  # of all, it would choose one of these
+        else:
+            candidates = free.offered
+        return self.ask(task, candidates + self._worth_a_wait(task, free), now, filling)
+
+    def is_alike(self, task: Task, last: Task, threads: Threads) -> bool:
+        """Whether ``task`` is sure to get the same threads as ``last``, the first ready task before it, has just got, with nothing between.
+
+        ``last`` did not wait for any. So if the policy goes by the expected finish, and prefers the child that the request goes to: of other
+        threads none has become better.
+        """
+        return (self._by_finish and threads.free > 0 and not threads.awaited and
+                len(threads.child.classes) == 1 and task.shape == last.shape and task.waits == last.waits and
+                (task.seconds is None) == (last.seconds is None) and self._unscaled(task) == self._unscaled(last))
 
     def may_wait(self, task: Task) -> bool:
         """Whether there are busy threads for which ``task``, for which there is a free thread, might wait.
@@ -175,14 +237,23 @@ class Placement:
         ------
         PolicyError
         """
-        return bool(self._worth_a_wait(task, self.free_for(task.shape)))
+        free = self.free_for(task.shape)
+        better = self._better_for(task, free)
+        return bool(better) and any(self._is_worth_a_wait(task, t, free) for t in better)
 
-    def _worth_a_wait(self, task: Task, free: Tuple[Threads, ...]) -> Tuple[Threads, ...]:
+    def _worth_a_wait(self, task: Task, free: FreeThreads) -> Tuple[Threads, ...]:
+        better = self._better_for(task, free)
+        return tuple(t for t in better if self._is_worth_a_wait(task, t, free)) if better else ()
+
+    def _better_for(self, task: Task, free: FreeThreads) -> Mapping[Threads, None]:
+        """Threads, free or not, that are better than the best free ones, if ``task`` may wait."""
         if not self._policy.waits or task.waits >= MOST_WAITS or task.shape.awaits is not None:
-            return ()
-        best = free[0] if len(free) == 1 else min(free, key=lambda t: (not t.child.warm, self._runtimes.factor(t.endpoint.name)))
-        return tuple(t for t in self._better_than(best)
-                     if t.free <= 0 and t.endpoint.available and not t.endpoint.probing and t.cores <= best.cores and self.takes(t, task.shape))
+            return _NONE
+        return self._better_than(free.fastest(self._runtimes.fits))
+
+    def _is_worth_a_wait(self, task: Task, busy: Threads, free: FreeThreads) -> bool:
+        return (busy.free <= 0 and busy.endpoint.available and not busy.endpoint.probing and busy.cores <= free.first.cores and
+                self.takes(busy, task.shape))
 
     def ask(self, task: Task, candidates: Sequence[Threads], now: float, filling: Optional[Child] = None) -> Threads:
         """What the policy chooses of ``candidates``. It is not asked when there is no choice.
@@ -218,7 +289,7 @@ class Placement:
     def wait(self, task: Task, threads: Threads, now: float) -> float:
         """Let ``task``, the first that is ready, wait for ``threads``; returns for how many seconds at most."""
         outlook = self._look_out(now, None)
-        free = min(self.free_for(task.shape), key=lambda t: outlook.finish(task, t))
+        free = min(self.free_for(task.shape).offered, key=lambda t: outlook.finish(task, t))
         try:
             patience = float(self._policy.patience(task, threads, free, outlook))
         except (Exception, SystemExit) as e:
@@ -231,6 +302,7 @@ class Placement:
         task.shape = task.shape._replace(awaits=threads)
         self._pending.add(task)
         threads.await_thread(task, self.run_seconds(task, threads))
+        self._pool.note(threads)
         self.waiting[task.id] = task
         if patience < math.inf:
             heapq.heappush(self._deadlines, (now + patience, task.id, task.waits))
@@ -240,6 +312,7 @@ class Placement:
         """Note that ``task``, which is not in the queue now, does not wait any longer."""
         if task.shape.awaits is not None:
             task.shape.awaits.await_no_more(task)
+            self._pool.note(task.shape.awaits)
             task.shape = task.shape._replace(awaits=None)
             del self.waiting[task.id]
 
@@ -281,6 +354,16 @@ class Placement:
     def wakes_at(self) -> Optional[float]:
         """When the next wait has lasted long enough."""
         return min((heap[0][0] for heap in (self._deadlines, self._avoiding) if heap), default=None)
+
+
+class _Known:
+    """Free threads for a shape, and those that have changed since they were put in."""
+
+    __slots__ = ("free", "changed")
+
+    def __init__(self, free: FreeThreads) -> None:
+        self.free = free
+        self.changed: Dict[Threads, None] = {}
 
 
 def _told(thing: object) -> str:

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any, Dict, Iterator, List, Optional, Sequence, Set, Tuple
 
 from parsl.executors.globus_compute_multi.scheduling.pending import Shape
@@ -154,11 +155,12 @@ class Pool:
     classes : list of Threads
         All thread classes.
     version : int
-        Another one after every change of what is free or available.
+        Another one after every change of what is available.
     """
 
     def __init__(self, specs: Sequence[EndpointSpec]) -> None:
         self.version = 0
+        self._watchers: List[Dict[Threads, None]] = []
         self.endpoints = {spec.name: PooledEndpoint(spec) for spec in specs}
         self.classes = [threads for endpoint in self for threads in endpoint.classes]
         for place, threads in enumerate(self.classes):
@@ -188,25 +190,33 @@ class Pool:
             self._note(threads)
 
     def _note(self, threads: Threads) -> None:
+        for changed in self._watchers:
+            changed[threads] = None
         level = self._free[threads.cores]
-        free = threads.endpoint.available and threads.free > 0
-        if free == (threads in level):
-            return
-        self.version += 1
-        if free:
+        if threads.endpoint.available and threads.free > 0:
             level[threads] = None
         else:
-            del level[threads]
+            level.pop(threads, None)
+
+    def watch(self) -> Dict[Threads, None]:
+        """Where all threads will be entered of which anything has changed; whoever has taken that in removes them."""
+        self._watchers.append({})
+        return self._watchers[-1]
+
+    def is_free(self, threads: Threads) -> bool:
+        """Whether ``threads``, at least one, are free on an available endpoint."""
+        return threads in self._free[threads.cores]
 
     def note_endpoint(self, endpoint: PooledEndpoint, now: float) -> None:
         """Keep the account of available endpoints, after a change to ``endpoint``."""
         paused = endpoint.paused_until is not None and now < endpoint.paused_until
         (self._paused.add if paused else self._paused.discard)(endpoint)
-        endpoint.available = endpoint.online and not paused
+        available, endpoint.available = endpoint.available, endpoint.online and not paused
         (self._away.discard if endpoint.available else self._away.add)(endpoint)
-        self.version += 1  # even if it has no free threads: a task may avoid others only as long as it is there
         for threads in endpoint.classes:
             self._note(threads)
+        if endpoint.available != available:
+            self.version += 1  # even if it has no free threads: a task may avoid others only as long as it is there
 
     def resume(self, now: float) -> List[PooledEndpoint]:
         """Take back endpoints that have been left alone for long enough; returns them."""
@@ -223,6 +233,11 @@ class Pool:
         return bool(self._away)
 
     @property
+    def any_probing(self) -> bool:
+        """Whether an endpoint that is being probed has free threads."""
+        return any(endpoint.probing and endpoint.available for endpoint in self)
+
+    @property
     def any_free(self) -> bool:
         """Whether a thread is free on an available endpoint."""
         return any(self._free.values())
@@ -232,9 +247,9 @@ class Pool:
         """When the next endpoint is to be taken back."""
         return min((endpoint.paused_until for endpoint in self._paused if endpoint.paused_until is not None), default=None)
 
-    def free_levels(self, cores: int) -> Iterator[Dict[Threads, None]]:
-        """Free threads that have at least ``cores``, those with the fewest cores first."""
-        return (level for level_cores, level in self._free.items() if level and level_cores >= cores)
+    def free(self) -> Iterator[Threads]:
+        """Thread classes of available endpoints with free threads."""
+        return chain.from_iterable(self._free.values())
 
     def fitting(self, shape: Shape) -> Tuple[Threads, ...]:
         """All threads that could ever run tasks of this shape, those with the fewest cores first, then in the user's order."""

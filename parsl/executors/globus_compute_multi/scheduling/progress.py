@@ -14,10 +14,10 @@ from parsl.executors.globus_compute_multi.scheduling.threads import Threads
 #: Seconds between two estimates.
 INTERVAL_SECONDS = 1.0
 
-#: Seconds that an estimate takes for each task that is looked at (measured: 0.2 to 0.3 microseconds), and the largest share of the core's time
+#: Seconds that an estimate takes for each task that is looked at (measured: 0.5 to 1 microseconds), and the largest share of the core's time
 #: for estimates.
-_TASK_SECONDS = 0.5e-6
-_SHARE = 0.01
+_TASK_SECONDS = 1e-6
+_SHARE = 0.005
 
 
 class Progress:

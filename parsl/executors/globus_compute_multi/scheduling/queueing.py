@@ -6,8 +6,10 @@ ahead is bound early, so it must be no more than that, and shrink when little wo
 """
 from __future__ import annotations
 
+import math
+from bisect import bisect_left, insort
 from dataclasses import dataclass, replace
-from typing import Iterator, Optional
+from typing import Dict, Iterator, List, Optional, Tuple
 
 from parsl.executors.globus_compute_multi.scheduling.pending import PendingTasks, Task
 from parsl.executors.globus_compute_multi.scheduling.placement import Placement
@@ -26,6 +28,9 @@ TASKS_PER_SAMPLE = 4
 
 #: The fair share of what is left is computed anew when it was asked for as often as this part of the tasks that are left.
 _SHARE_STALENESS = 64
+
+#: Of tasks that are left to free threads, so many are looked at for their run times.
+_LOOKED_AT = 100
 
 
 @dataclass(frozen=True)
@@ -111,6 +116,13 @@ class QueueAhead:
         self.now = float("-inf")
         self._share_uses = 0
         self._children = 0
+        self._changed = pool.watch()
+        self._largest = max(threads.count for threads in pool.classes)  # at least, of those that ever were
+        self._fill: Dict[int, float] = {}  # how much is queued ahead for each thread, by place, of those that may have more
+        self._queues: List[Tuple[float, int]] = []  # the same in order, the emptiest first
+        # by place: threads at a factor of 1, seconds queued ahead at a factor of 1, whether a child has been asked for
+        self._speeds, self._aheads, self._asked = [0.0] * len(pool.classes), [0.0] * len(pool.classes), [False] * len(pool.classes)
+        self._fits = -1  # with which factors
 
     @property
     def enabled(self) -> bool:
@@ -131,13 +143,16 @@ class QueueAhead:
         usual = 1 / self._rule.requests_per_second if self._rule.requests_per_second else 0.0
         self._next_turn_at = self.now + min(next_turn, usual)
 
-    def refresh(self) -> None:
-        """Look again at how much is left, if the last look is too old. To be called before :meth:`horizon`, once for many calls."""
+    def refresh(self, left: int = 0) -> None:
+        """Look again at how much is left, if the last look is too old. To be called before :meth:`horizon`, once for many calls.
+
+        So many tasks are ``left`` to free threads.
+        """
         if self._share_uses <= 0:
-            self._share = self._fair_share()
-            asked = sum(child.asked is not None for endpoint in self._pool for child in endpoint.children)
-            self._children = max(len(self._pool), asked)
-            self._share_uses = len(self._pending) // _SHARE_STALENESS
+            self._look_at_changes()
+            self._share = self._fair_share(left)
+            self._children = max(len(self._pool), sum(self._asked))
+            self._share_uses = (len(self._pending) - left) // _SHARE_STALENESS
         self._share_uses -= 1
 
     def horizon(self, threads: Threads) -> float:
@@ -152,13 +167,77 @@ class QueueAhead:
         return min(self._rule.horizon(self._children), share)
 
     def hungry(self) -> Iterator[Threads]:
-        """Threads, none of them free, whose queue is worth a request: it is less than half full."""
+        """Threads, none of them free, whose queue is worth a request: it is less than half full. Those with the emptiest come first.
+
+        Those without room for any of the tasks that come first are left out if that can be told without a look at them: they may be many.
+        """
         self.refresh()
-        for threads in self._pool.classes:
-            child = threads.child
+        self._look_at_changes()
+        if self._rule.tasks_per_thread is not None:
+            for fill, place in self._queues:
+                if fill >= self._rule.tasks_per_thread:
+                    return
+                yield self._pool.classes[place]
+            return
+        most = min(self._rule.horizon(self._children), max(self._share, self._next_turn_at - self.now)) / 2 - self._least_more()
+        for fill, place in self._queues:
+            if fill > most:
+                return
+            threads = self._pool.classes[place]
+            if fill <= self.horizon(threads) / 2:
+                yield threads
+
+    def _least_more(self) -> float:
+        """By how many seconds the queue of a thread class may be fuller, for each thread, than before the shortest task that comes first.
+
+        Half of that may stick out. Infinite if nothing is known of any of them.
+        """
+        known = (task.seconds if task.seconds is not None else self._placement.app_seconds(task.app) for task in self._pending.heads()
+                 if task.seconds is not None or self._runtimes.samples(task.app))
+        return min(known, default=math.inf) * self._runtimes.least / self._largest / 2 * (1 - 1e-9)
+
+    def _look_at_changes(self) -> None:
+        """Bring the order of queues up to date."""
+        if self._fits != self._runtimes.fits:
+            self._fits = self._runtimes.fits
+            self._changed.update(dict.fromkeys(self._pool.classes))
+        while self._changed:
+            threads, _ = self._changed.popitem()
+            self._account(threads)
+            child, before = threads.child, self._fill.pop(threads.place, None)
+            self._largest = max(self._largest, threads.count)
+            if before is not None:
+                del self._queues[bisect_left(self._queues, (before, threads.place))]
             if child.may_queue_ahead and threads.free <= 0 and threads.endpoint.available:
-                if self._rule.tasks_per_thread is not None or child.ahead_seconds <= self.horizon(threads) / 2 * threads.count:
-                    yield threads
+                fill = self._fill[threads.place] = self._fill_of(threads)
+                insort(self._queues, (fill, threads.place))
+
+    def _account(self, threads: Threads) -> None:
+        first, factor = threads.child.classes[0], self._runtimes.factor(threads.endpoint.name)
+        self._speeds[threads.place] = threads.count / factor if threads.endpoint.available else 0.0
+        self._aheads[first.place] = first.child.ahead_seconds / factor if threads.endpoint.available else 0.0
+        self._asked[first.place] = first.child.asked is not None
+
+    def check(self) -> None:
+        """Check that what is known of the queues is so.
+
+        Raises
+        ------
+        AssertionError
+            If it is not.
+        """
+        self._look_at_changes()
+        expected = {t.place: self._fill_of(t) for t in self._pool.classes if t.child.may_queue_ahead and t.free <= 0 and t.endpoint.available}
+        assert self._fill == expected, "the account of what is queued ahead is wrong"
+        assert self._queues == sorted((fill, place) for place, fill in expected.items())
+        known = self._speeds.copy(), self._aheads.copy(), self._asked.copy()
+        for threads in self._pool.classes:
+            self._account(threads)
+        assert known == (self._speeds, self._aheads, self._asked), "the account of what threads there are is wrong"
+
+    def _fill_of(self, threads: Threads) -> float:
+        child = threads.child
+        return (child.ahead_seconds if self._rule.tasks_per_thread is None else len(child.ahead)) / threads.count
 
     def has_room(self, threads: Threads, task: Task, horizon: float) -> bool:
         """Whether ``task`` may be queued ahead on ``threads``."""
@@ -168,17 +247,17 @@ class QueueAhead:
             samples=None if task.seconds is not None else self._runtimes.samples(task.app),
             ahead_seconds=child.ahead_seconds, ahead_tasks=len(child.ahead), threads=threads.count, horizon=horizon)
 
-    def _fair_share(self) -> float:
+    def _fair_share(self, left: int) -> float:
         """Seconds that all available threads together would take for the work that has not begun, as far as its run times are known."""
-        speed = sum(t.count / self._runtimes.factor(t.endpoint.name) for t in self._pool.classes if t.endpoint.available)
+        speed = sum(self._speeds)
         if not speed:
             return 0.0
         seconds, tasks = self._pending.given_seconds, len(self._pending)
         for app, count in self._pending.count_by_app().items():
             seconds += count * (self._runtimes.mean(app) or 0.0)
-        ahead = 0.0
-        for endpoint in self._pool:
-            if endpoint.available:
-                for child in endpoint.children:
-                    ahead += child.ahead_seconds / self._runtimes.factor(endpoint.name)
-        return max((seconds + ahead) / speed, AGENT_SECONDS_PER_TASK * tasks / len(self._pool))
+        if left:
+            first = [task.seconds if task.seconds is not None else self._runtimes.mean(task.app) or 0.0
+                     for task in self._pending.first_of_only_shape(min(left, _LOOKED_AT))]
+            seconds -= sum(first) * left / len(first)
+            tasks -= left
+        return max((max(seconds, 0.0) + sum(self._aheads)) / speed, AGENT_SECONDS_PER_TASK * tasks / len(self._pool))

@@ -43,14 +43,21 @@ class Restarts:
     def asked(self, child: Child, now: float) -> None:
         """Note that ``child`` was given a task."""
         if not child.warm:
-            child.asked = now if child.asked is None else child.asked
+            if child.asked is None:
+                child.asked = now
+                self._note(child)
             self._cold[child] = None
 
     def rejected(self, child: Child) -> None:
         """Note that a dispatch to ``child`` was not taken."""
         if not child.warm and not any(threads.running for threads in child.classes):
             child.asked = None  # nothing is there that could start
+            self._note(child)
             self._cold.pop(child, None)
+
+    def _note(self, child: Child) -> None:
+        for threads in child.classes:
+            self._pool.note(threads)
 
     def forget(self, child: Child) -> None:
         """Note that ``child`` is warm, or holds nothing."""
@@ -95,5 +102,7 @@ class Restarts:
 
     def _candidates(self, attempt: Attempt, child: Optional[Child]) -> Tuple[Threads, ...]:
         shape = attempt.task.shape._replace(avoid=frozenset())  # where it failed before is better than where it may never run
-        return self._placement.free_that_suit(shape, lambda t: (
+        found = self._placement.free_that_suit(shape, lambda t: (
             t.child.warm and t.child is not attempt.threads.child and (child is None or t.child is child)))
+        closest = min((t.cores for t in found), default=0)
+        return tuple(sorted((t for t in found if t.cores == closest), key=lambda t: t.place))

@@ -142,6 +142,13 @@ class RunTimes:
         Relative speeds of endpoints that are known beforehand (2.0 is twice as fast as 1.0): these are not learned, and the factors of others
         are relative to them.
 
+    Attributes
+    ----------
+    fits : int
+        How often the factors have changed.
+    least : float
+        No factor is smaller.
+
     Raises
     ------
     ValueError
@@ -162,6 +169,10 @@ class RunTimes:
         self._cell_count = 0
         self._observed = 0
         self._fit_at = 1
+        self.fits = 0
+        self.least = min((1.0, *self._factors.values()))
+        self._fastest = 0.0  # at most so much is the logarithm of the factor of one that could be clearly faster, and what is not known of it
+        self._fastest_of = -1  # of this fit
         self._typical = 1.0
 
     def observe(self, app: str, endpoint: str, seconds: float, given: Optional[float] = None) -> None:
@@ -237,12 +248,25 @@ class RunTimes:
         certain = CERTAIN + 4 * math.log(max(len(self._cells), 1))
         return difference >= math.sqrt(certain * variance)
 
+    def may_be_slower(self, slow: str) -> bool:
+        """Whether there may be an endpoint that is :meth:`clearly_faster`; it takes a look at each once after each fit only."""
+        if self._fastest_of != self.fits:
+            self._fastest_of = self.fits
+            self._fastest = min(self._logs.get(fast, 0.0) + self._doubt(fast) for fast in (*self._logs, ""))  # "": one never seen
+        return self._logs.get(slow, 0.0) - self._doubt(slow) >= self._fastest
+
+    def _doubt(self, endpoint: str) -> float:
+        # the root of a sum is at least the sum of the roots over the root of 2; what may be lost by rounding is left out of it
+        unknown = EXPECTED_FACTOR_SPREAD ** 2
+        return math.sqrt((CERTAIN + 4 * math.log(max(len(self._cells), 1))) * self._variances.get(endpoint, unknown) / 2) * (1 - 1e-9)
+
     def _fit(self) -> None:
         """Fit the endpoints' factors to all cells: weighted least squares over the logarithms, with a weak pull towards 1.
 
         One endpoint after the other is moved to where its cells fit best to what the same apps took elsewhere; the next fit goes on from there.
         The weight of a cell is the precision of that comparison, so an app that ran nowhere else has none.
         """
+        self.fits += 1
         logs, several = self._logs, [series for series in self._series.values() if len(series.cells) > 1]
         if several:
             pull = self._spread / EXPECTED_FACTOR_SPREAD ** 2
@@ -258,6 +282,7 @@ class RunTimes:
             for endpoint in fitted:
                 logs[endpoint] -= centre
                 self._factors[endpoint] = self._shrunk(endpoint)
+        self.least = min((1.0, *self._factors.values()))
         for series in self._series.values():
             series.sum_up(self._factors)
         self._typical = sum(series.unit * series.mean for series in self._series.values()) / len(self._series)

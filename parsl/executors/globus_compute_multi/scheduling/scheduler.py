@@ -127,9 +127,9 @@ class Scheduler:
                               failover_attempts=settings.failover_attempts, redispatch=settings.redispatch)
         self.tasks, self.attempts = self._ledger.tasks, self._ledger.attempts
         self._log = self._ledger.log
-        self._ahead = QueueAhead(settings.ahead, self.pool, self.pending, self.placement, self._runtimes)
+        self.ahead = QueueAhead(settings.ahead, self.pool, self.pending, self.placement, self._runtimes)
         self._restarts = Restarts(self.pool, self.placement)
-        self._turns = Turns(pool=self.pool, pending=self.pending, placement=self.placement, ahead=self._ahead, restarts=self._restarts,
+        self._turns = Turns(pool=self.pool, pending=self.pending, placement=self.placement, ahead=self.ahead, restarts=self._restarts,
                             batch_bytes=settings.batch_bytes,
                             hands=Hands(bind=self._start_attempt, wait=self._wait, fail=self._fail_for_policy))
         self._failover = Failover(pool=self.pool, pending=self.pending, placement=self.placement, restarts=self._restarts, ledger=self._ledger,
@@ -164,7 +164,7 @@ class Scheduler:
         list of Action
             To be carried out in this order.
         """
-        self._ledger.now = self._ahead.now = event.time
+        self._ledger.now = self.ahead.now = event.time
         self._handlers[type(event)](event)
         self._settle(event)
         actions = self._actions.copy()
@@ -214,7 +214,7 @@ class Scheduler:
 
     def _on_turn_granted(self, event: TurnGranted) -> None:
         self._dispatch_count += 1
-        self._ahead.turn(event.requests_per_second, event.next_turn)
+        self.ahead.turn(event.requests_per_second, event.next_turn)
         self._turns.make(event.time)
         attempts, self._made = self._made, []
         if not attempts:
@@ -298,7 +298,7 @@ class Scheduler:
         for task in self.placement.end_waits(event.time):
             changed = True
             self._log((lines.task, task.id, "pending", {"after": "wait"}))
-        if len(self.graph) > 0 and self.graph.refresh(self.placement.app_seconds, event.time):
+        if len(self.graph) > 0 and self.graph.refresh(self.placement.app_seconds, event.time, isinstance(event, Tick)):
             changed = True
             self.pending.reorder(self._ledger.rank)
         if not changed:
@@ -310,7 +310,7 @@ class Scheduler:
     # what turns do
 
     def _start_attempt(self, task: Task, threads: Threads) -> None:
-        seconds = self._ahead.thread_seconds(self.placement.run_seconds(task, threads), threads)
+        seconds = self.ahead.thread_seconds(self.placement.run_seconds(task, threads), threads)
         self._made.append(self._ledger.start(task, threads, seconds, self._dispatch_count))
         self._restarts.asked(threads.child, self._ledger.now)
 

@@ -2,7 +2,18 @@
 from __future__ import annotations
 
 import math
-from typing import Callable, Dict, Iterable, Iterator, Mapping, Optional, Set, Tuple
+from typing import (
+    AbstractSet,
+    Callable,
+    Dict,
+    FrozenSet,
+    Iterable,
+    Iterator,
+    Mapping,
+    Optional,
+    Set,
+    Tuple,
+)
 
 #: Seconds that a pass takes for each node and each edge, re-sorting the pending tasks after it included
 #: (measured: 0.1 to 0.2 microseconds for the pass alone).
@@ -10,6 +21,15 @@ PASS_SECONDS = 1e-6
 
 #: Largest share of the core's time for passes that are due for the time that has gone by.
 PASS_SHARE = 0.1
+
+#: Share of the core's time for passes in a large graph, however few events there are.
+SMALL_SHARE = 0.01
+
+#: Beyond the nodes and edges that are always affordable, so many may be visited for each event, and this many passes be saved up: so passes
+#: cost each event the same, however many tasks there are (with the sorting of what is pending, 1 to 2 microseconds a visit).
+FREE_VISITS = 10_000
+VISITS_PER_EVENT = 0.5
+SAVED_PASSES = 4
 
 #: A pass is due at once after announcements for this share of the nodes: so passes cost the same for each announcement, however many there are.
 GROWTH = 0.1
@@ -48,9 +68,28 @@ class _Node:
         self.ours = False
         self.weight: Optional[float] = None  # None: its app was not in the last pass
         self.rank = 0.0
-        self.parents: Set[_Node] = set()
-        self.children: Set[_Node] = set()
+        # most have no parents, or no children: an empty set takes more memory than all the rest
+        self.parents: AbstractSet[_Node] = _NO_NODES
+        self.children: AbstractSet[_Node] = _NO_NODES
         self.last_pass = 0
+
+
+_NO_NODES: FrozenSet[_Node] = frozenset()
+
+
+def _with(nodes: AbstractSet[_Node], more: Set[_Node]) -> AbstractSet[_Node]:
+    """``nodes``, with ``more`` in it; what is returned takes its place."""
+    if not isinstance(nodes, set):
+        return more
+    nodes |= more
+    return nodes
+
+
+def _without(nodes: AbstractSet[_Node], node: _Node) -> AbstractSet[_Node]:
+    """``nodes``, without one that is in there; what is returned takes its place."""
+    if isinstance(nodes, set):
+        nodes.discard(node)
+    return nodes or _NO_NODES
 
 
 class TaskGraph:
@@ -73,7 +112,8 @@ class TaskGraph:
         self._stale = False  # whether a rank may differ from what a pass would give
         self._estimates: Dict[str, float] = {}  # of the last pass
         self._passes = 0
-        self._rest_until = -math.inf
+        self._rest_until = self._rested_at = -math.inf
+        self._visits = 0.0  # that are affordable beyond those that always are
 
     def __len__(self) -> int:
         return len(self._nodes)
@@ -125,14 +165,14 @@ class TaskGraph:
             return
         self._waiting -= known.ours and bool(known.parents)
         for parent in known.parents:
-            parent.children.discard(known)
+            parent.children = _without(parent.children, known)
             if parent.app is not None:
                 self._edges -= 1
                 self._stale = True  # only when it finishes before its parent does that matter to others
             elif not parent.children:
                 del self._awaited[parent.id]
         for child in known.children:
-            child.parents.discard(known)
+            child.parents = _without(child.parents, known)
             self._waiting -= child.ours and not child.parents
         self._edges -= len(known.children)
 
@@ -169,11 +209,12 @@ class TaskGraph:
         known = None if node is None else self._nodes.get(node)
         return known is not None and bool(known.children)
 
-    def refresh(self, estimate: Callable[[str], float], now: float) -> bool:
+    def refresh(self, estimate: Callable[[str], float], now: float, by_clock: bool = True) -> bool:
         """Compute all ranks afresh, if there is reason to and it is affordable.
 
         There is reason when announcements have moved ranks, or an app's run time has moved. It is affordable when a tenth of the nodes was
-        announced since the last pass, or when so much time has gone by that the last pass took less than a tenth of it.
+        announced since the last pass, or when so much time has gone by that the last pass took less than a tenth of it; in a large graph
+        also so many events, or less than a hundredth of the time.
 
         Parameters
         ----------
@@ -181,6 +222,8 @@ class TaskGraph:
             Expected run time of an app in seconds, finite. Called once for each app, at most twice.
         now : float
             Seconds on a monotonic clock.
+        by_clock : bool
+            Whether it is asked since time has gone by, and not since something has happened.
 
         Returns
         -------
@@ -188,13 +231,17 @@ class TaskGraph:
             Whether ranks were computed, so that whatever is sorted by them needs to be sorted again.
         """
         grown = self._stale and self._announcements >= GROWTH * len(self._nodes)
-        if not self._nodes or (now < self._rest_until and not grown):
+        self._visits += VISITS_PER_EVENT
+        visits = len(self._nodes) + self._edges
+        affordable = visits - FREE_VISITS <= self._visits or (by_clock and now >= self._rested_at)
+        if not self._nodes or not (grown or (affordable and now >= self._rest_until)):
             return False
         if not self._stale and not self._estimates_moved(estimate):
             self._rest(now, len(self._estimates))
             return False
         self._compute_ranks(estimate)
-        self._rest(now, len(self._nodes) + self._edges)
+        self._rest(now, visits)
+        self._visits = max(0.0, min(self._visits, SAVED_PASSES * visits) - max(0, visits - FREE_VISITS))
         return True
 
     def validate(self) -> None:
@@ -247,9 +294,10 @@ class TaskGraph:
         cyclic = self._waiting_for(node, new) if new and (node.children or node in new) else set()
         new -= cyclic
         self._waiting += node.ours and bool(new) and not node.parents
-        node.parents |= new
+        if new:
+            node.parents = _with(node.parents, new)
         for parent in new:
-            parent.children.add(node)
+            parent.children = _with(parent.children, {node})
             if parent.app is not None:
                 self._edges += 1
                 if parent.weight is None or parent.weight + node.rank > parent.rank:
@@ -283,6 +331,7 @@ class TaskGraph:
 
     def _rest(self, now: float, visited: int) -> None:
         self._rest_until = now + visited * PASS_SECONDS / PASS_SHARE
+        self._rested_at = now + visited * PASS_SECONDS / SMALL_SHARE
 
     def _estimates_moved(self, estimate: Callable[[str], float]) -> bool:
         return any(abs(estimate(app) - used) > MOVED * used for app, used in self._estimates.items())
@@ -294,6 +343,10 @@ class TaskGraph:
         estimates: Dict[str, float] = {}
         # children are mostly announced after their parents, so that in this order they come first and the stack stays short
         for start in reversed(self._nodes.values()):
+            if not start.children and start.app in estimates and start.seconds is None:  # most are like this, often
+                start.weight = start.rank = estimates[start.app]
+                start.last_pass = this_pass
+                continue
             stack = [start]
             while stack:
                 node = stack.pop()

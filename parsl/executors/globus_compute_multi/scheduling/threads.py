@@ -91,6 +91,8 @@ class Child:
         How many tasks it had taken since it began, as its status last told.
     busy_at : float or None
         When its status last told that it had tasks to run.
+    calm_until : float
+        Till then none of its attempts can be overdue.
     asked : float or None
         When it was first given a task.
     warm : bool
@@ -109,6 +111,7 @@ class Child:
         self.heartbeat = 0.0
         self.taken: Optional[int] = None
         self.busy_at: Optional[float] = None
+        self.calm_until = float("-inf")
         self.asked: Optional[float] = None
         self.warm = False
 
@@ -171,6 +174,7 @@ class Threads:
         self._known_until = 0.0  # then the next should end; if it does not, it is not known when it will
         self._ready_after: List[float] = []  # the same after all that wait
         self._last: Tuple[float, float, int] = (0.0, 0.0, 0)  # order of the last one that waits
+        self._ending: Optional[Tuple[float, int]] = None  # how many will be done by then; None: not known
 
     def __str__(self) -> str:
         config = "" if self.child.config is None else f" ({self.child.config})"
@@ -184,6 +188,12 @@ class Threads:
             free = max(0, min(free, 1 - len(self.endpoint.probes) - sum(threads.promised for threads in self.endpoint.classes)))
         return free
 
+    @property
+    def begins_at_once(self) -> bool:
+        """Whether a task given to a free thread is expected to start without delay, whenever that is."""
+        child = self.child
+        return not self.awaited and (child.warm or (child.asked is None and not self.endpoint.startup_seconds))
+
     def fits(self, shape: Shape) -> bool:
         """Whether tasks of this shape may ever run here."""
         return (shape.cores <= self.cores and
@@ -193,7 +203,7 @@ class Threads:
 
     def bind(self, attempt: Attempt) -> bool:
         """Take an attempt; True if a thread was free for it, False if it is queued ahead."""
-        self._ready = None
+        self._ready = self._ending = None
         if len(self.running) < self.count:
             self.running[attempt.id] = attempt
             return True
@@ -219,6 +229,7 @@ class Threads:
             self._leave_ahead(attempt)
         else:
             del self.running[attempt.id]
+        self._ending = None
 
     def promote(self, now: float) -> Optional[Attempt]:
         """Bind the first attempt queued ahead to a free thread, if there are both; returns it."""
@@ -228,11 +239,12 @@ class Threads:
         self._leave_ahead(successor)
         successor.began = now
         self.running[successor.id] = successor
+        self._ending = None
         return successor
 
     def began(self, time: float) -> None:
         """Note that the child has begun to run tasks at ``time``: what was bound to a thread before began then."""
-        self._ready = None
+        self._ready = self._ending = None
         for attempt in self.running.values():
             attempt.began = max(attempt.began, time)
 
@@ -244,7 +256,7 @@ class Threads:
         list of Attempt
             Those that are queued ahead now since there is no thread for them.
         """
-        self._ready = None
+        self._ready = self._ending = None
         self.count = count
         demoted = list(self.running.values())[count:]
         for attempt in demoted:
@@ -286,8 +298,10 @@ class Threads:
         return max(0.0, ready[0] - now) + cold
 
     def ending_until(self, then: float, now: float) -> int:
-        """How many of its threads are expected to be done by ``then`` with what they run."""
-        return self.count - sum(_expected_end(attempt, now) > then for attempt in self.running.values())
+        """How many of its threads are expected to be done by ``then`` with what they run; as of the first question after that has changed."""
+        if self._ending is None or self._ending[0] != then:
+            self._ending = then, self.count - sum([_expected_end(attempt, now) > then for attempt in self.running.values()])
+        return self._ending[1]
 
     @staticmethod
     def _after(ready: List[float], seconds: List[float]) -> List[float]:

@@ -93,7 +93,7 @@ class Turns:
             if threads.free > 0:
                 return Want.FOR_FREE_THREADS
             self._wait(task, threads)
-        return Want.FOR_OTHERS if self._first_ahead() is not None or self._restarts.first(now) is not None else Want.NOTHING
+        return Want.FOR_OTHERS if self._may_queue_ahead() or self._restarts.first(now) is not None else Want.NOTHING
 
     def make(self, now: float) -> None:
         """Bind tasks to one child, as far as one request carries them."""
@@ -105,8 +105,7 @@ class Turns:
         if child is None:
             self._start_again(now, load)
         elif self._ahead.enabled and child.may_queue_ahead and child.classes[0].free <= 0:
-            self._leave_for_others()
-            self._fill_queue(child, load)
+            self._fill_queue(child, load, self._leave_for_others())
         # what the policy chose holds for the next turn, if it is possible then: each choice has taken the others into account
         self._kept = {aside.task.id: aside.threads for aside in self._aside if aside.chosen}
         for aside in reversed(self._aside):
@@ -136,37 +135,62 @@ class Turns:
         self._serial += 1
         threads.endpoint.served = self._serial
 
-    def _leave_for_others(self) -> None:
-        """Before tasks are queued ahead, leave those that come first to the free threads of others."""
+    def _leave_for_others(self) -> int:
+        """Before tasks are queued ahead, leave those that come first to the free threads of others.
+
+        Returns
+        -------
+        int
+            How many they are, if they have been left where they are; 0 if they were put aside.
+        """
+        shapes = self._pending.shapes()
+        if len(shapes) == 1:
+            free = self._placement.free_for(shapes[0])
+            if not self._pool.any_probing:  # of its threads, not all that are free may be taken together
+                return min(free.count, len(self._pending))
         while True:
             task = self._placement.first_ready()
             if task is None:
-                return
-            self._put_aside(task, self._placement.free_for(task.shape)[0], chosen=False)
+                return 0
+            self._put_aside(task, self._placement.free_for(task.shape).first, chosen=False)
 
     def _fill_threads(self, now: float, load: "_Load") -> Optional[Child]:
         """Bind tasks to free threads of one child: that of the first task. Others take their turn later, but keep their threads free."""
         child: Optional[Child] = None
-        while child is None or (len(self._aside) < _MOST_ASIDE and any(threads.free > 0 for threads in child.classes)):
+        chosen: Optional[Tuple[Task, Threads]] = None
+        decided, others = 0, 0
+        while child is None or (decided < load.most_decided and others < _MOST_OTHERS and any(t.free > 0 for t in child.classes)):
             task = self._placement.first_ready()
             if task is None or load.is_too_much(task):
                 break
             try:
                 kept = self._kept.pop(task.id, None)
-                threads = kept if kept in self._placement.free_for(task.shape) else self._placement.choose(task, now, child)
+                if kept and self._placement.free_for(task.shape).offers(kept):
+                    threads, chosen = kept, None
+                elif chosen is not None and self._placement.is_alike(task, *chosen):
+                    threads = chosen[1]
+                else:
+                    threads = self._placement.choose(task, now, child)
+                    chosen = (task, threads) if task.shape.awaits is None else None
             except PolicyError as e:
                 self._hands.fail(task, e)
                 continue
             if threads.free <= 0:
                 self._wait(task, threads)
+                chosen = None
                 continue
             if (child is None or threads.child is child) and load.suits(task.shape):
                 child = threads.child
                 self._pending.remove_first(task)
                 self._bind(task, threads, load)
             else:
+                if self._placement.free_for(task.shape).is_choice:
+                    decided += 1
+                else:
+                    others += 1
                 self._put_aside(task, threads, chosen=True)
-        if child is not None and len(self._aside) >= _MOST_ASIDE:
+                chosen = None
+        if child is not None and (decided >= load.most_decided or others >= _MOST_OTHERS):
             self._fill_rest(child, load)
         return child
 
@@ -177,7 +201,7 @@ class Turns:
         """
         def here(shape: Shape) -> Optional[Threads]:
             free = self._placement.free_for(shape)
-            return free[0] if len(free) == 1 and free[0].child is child else None
+            return free.first if free and not free.is_choice and free.first.child is child else None
 
         while any(threads.free > 0 for threads in child.classes):
             task = self._pending.first(lambda shape: load.suits(shape) and here(shape) is not None)
@@ -200,11 +224,21 @@ class Turns:
         except PolicyError as e:
             self._hands.fail(task, e)
 
+    def _may_queue_ahead(self) -> bool:
+        """Whether there is a task to be queued ahead."""
+        if not self._pending or not self._ahead.enabled:
+            return False
+        for threads in self._ahead.hungry():
+            task = self._pending.first(partial(self._placement.takes, threads))
+            if task is not None and self._ahead.has_room(threads, task, self._ahead.horizon(threads) / 2):
+                return True
+        return False
+
     def _first_ahead(self) -> Optional[Tuple[Task, List[Threads]]]:
         """The first task to be queued ahead, and the threads on which it may be, all with the same number of cores: the closest."""
         if not self._pending or not self._ahead.enabled:
             return None
-        hungry = list(self._ahead.hungry())
+        hungry = sorted(self._ahead.hungry(), key=lambda t: t.place)
         best: Optional[Task] = None
         for threads in hungry:
             task = self._pending.first(partial(self._placement.takes, threads))
@@ -233,16 +267,16 @@ class Turns:
             self._bind(task, threads, load)
             return threads.child
 
-    def _fill_queue(self, child: Child, load: "_Load") -> None:
-        """Queue tasks ahead on ``child``, which has no free thread."""
+    def _fill_queue(self, child: Child, load: "_Load", left: int) -> None:
+        """Queue tasks ahead on ``child``, which has no free thread; not the first ``left``, which are all of one shape."""
         threads = child.classes[0]
-        self._ahead.refresh()
+        self._ahead.refresh(left)
         horizon = self._ahead.horizon(threads)
         while True:
-            task = self._pending.first(lambda shape: load.suits(shape) and self._placement.takes(threads, shape))
+            task = self._pending.first(lambda shape: load.suits(shape) and self._placement.takes(threads, shape), left)
             if task is None or load.is_too_much(task) or not self._ahead.has_room(threads, task, horizon):
                 return
-            self._pending.remove_first(task)
+            self._pending.discard(task)
             self._bind(task, threads, load)
 
     def _start_again(self, now: float, load: "_Load") -> None:
@@ -264,8 +298,12 @@ class Turns:
         self._hands.bind(task, threads)
 
 
-#: Most tasks put aside while one child is filled by the policy: each costs a decision, which is made again for the next request.
-_MOST_ASIDE = 50
+#: Most decisions of the policy's that send tasks elsewhere while one child is filled: so many, more for each task that it has got, and so many
+#: in all. So a policy that spreads tasks over many endpoints fills a request all the same, and one that sends few here does not take long.
+_DECIDED, _DECIDED_FOR_EACH, _MOST_DECIDED = 50, 50, 2000
+
+#: Most tasks that are put aside meanwhile since they can go elsewhere only. Beyond that, the child's own are looked for.
+_MOST_OTHERS = 50
 
 
 @dataclass(frozen=True)
@@ -292,6 +330,11 @@ class _Load:
         self._tasks = 0
         self._company: Optional[int] = None
         self._alike: Optional[Tuple[Any, ...]] = None
+
+    @property
+    def most_decided(self) -> int:
+        """How many tasks may be put aside by a decision of the policy's."""
+        return min(_DECIDED + _DECIDED_FOR_EACH * self._tasks, _MOST_DECIDED)
 
     def suits(self, shape: Shape) -> bool:
         """Whether tasks of this shape may travel with those it carries: MPI keys are for a request, and so is whether it may be repeated."""

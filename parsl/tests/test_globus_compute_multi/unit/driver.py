@@ -30,6 +30,7 @@ from parsl.executors.globus_compute_multi.scheduling.events import (
     TurnGranted,
 )
 from parsl.executors.globus_compute_multi.scheduling.lines import fields
+from parsl.executors.globus_compute_multi.scheduling.pending import Task
 from parsl.executors.globus_compute_multi.scheduling.policy import Policy
 from parsl.executors.globus_compute_multi.scheduling.pool import EndpointSpec
 from parsl.executors.globus_compute_multi.scheduling.queueing import AheadRule
@@ -37,7 +38,7 @@ from parsl.executors.globus_compute_multi.scheduling.scheduler import (
     Scheduler,
     Settings,
 )
-from parsl.executors.globus_compute_multi.scheduling.threads import ClassSpec
+from parsl.executors.globus_compute_multi.scheduling.threads import ClassSpec, Threads
 
 BATCH_BYTES = 1000
 
@@ -79,6 +80,20 @@ class Driver:
         self.late: List[str] = []
         self.lines: List[Dict[str, Any]] = []
         self.log = RunState(header(endpoints))
+        self._check_alike()
+
+    def _check_alike(self) -> None:
+        """Whenever a task is taken to be like the one before it, see whether it would have been given the same threads."""
+        placement = self.scheduler.placement
+        is_alike = placement.is_alike
+
+        def checked(task: Task, last: Task, threads: Threads) -> bool:
+            alike = is_alike(task, last, threads)
+            if alike:
+                assert placement.choose(task, self.now, threads.child) is threads
+            return alike
+
+        placement.is_alike = checked  # type: ignore[method-assign]
 
     def handle(self, event: Event) -> None:
         for action in self.scheduler.handle(event):

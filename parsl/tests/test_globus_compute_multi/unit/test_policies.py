@@ -31,6 +31,21 @@ def unequal(policy, threads=1) -> Driver:
     return d
 
 
+@pytest.mark.parametrize("policy", [EarliestFinish(), RoundRobin(), LeastLoaded(), Random(1)], ids=repr)
+def test_each_endpoint_needs_one_request_however_the_policy_spreads_tasks(policy):
+    d = Driver([spec(f"e{i}", 30) for i in range(10)], policy=policy)
+    for _ in range(300):
+        d.submit()
+    assert [len(dispatch.attempts) for dispatch in d.turns()] == [30] * 10
+
+
+def test_each_endpoint_needs_one_request_for_tasks_that_can_go_there_only():
+    d = Driver([spec(f"e{i}", 5) for i in range(60)])
+    for task in range(300):
+        d.submit(endpoints=only(f"e{task % 60}"))
+    assert [len(dispatch.attempts) for dispatch in d.turns()] == [5] * 60
+
+
 class TestEarliestFinish:
 
     def test_it_is_the_default(self):

@@ -50,6 +50,52 @@ class TestQueueingAhead:
         # horizon 2 s for one endpoint: 2 threads x 2 s / 0.5 s
         assert (len(d.log.endpoints["a"].running), len(d.log.endpoints["a"].ahead)) == (2, 8)
 
+    def test_what_is_left_to_free_threads_of_others_is_not_shared_out(self):
+        d = Driver([spec("a", 2, speed=2.0), spec("b", 8, speed=1.0)])
+        d.warm("a", run_seconds=0.5)
+        d.now += 10
+        for seconds, tasks, priority in ((100.0, 2, -2), (100.0, 8, -1), (0.4, 20, 0)):
+            for _ in range(tasks):
+                d.submit(seconds=seconds, priority=priority, size=0)
+        d.turns()
+        # 20 tasks of 0.4 s for 12 threads of speed 1: less than a second each, of which 4 are on a
+        assert len(d.log.endpoints["a"].ahead) == 7 and len(d.log.endpoints["b"].running) == 8
+
+    def test_more_threads_may_be_free_than_tasks_are_left(self):
+        d = Driver([spec("a", 2, speed=2.0), spec("b", 1000)])
+        d.warm("a")
+        for _ in range(700):
+            d.submit(size=0)
+        d.turns()
+        assert len(d.scheduler.pending) == len(d.scheduler.placement.waiting)  # all others are on a thread
+        assert len(d.log.endpoints["b"].running) > 600 and not d.log.endpoints["a"].ahead
+
+    def test_queues_that_are_full_are_not_looked_at(self):
+        d = Driver([spec(f"e{i}", 1) for i in range(20)], prefetch=2)
+        for i in range(20):
+            d.warm(f"e{i}")
+        for _ in range(100):
+            d.submit()
+        d.turns()
+        assert all(len(d.log.endpoints[f"e{i}"].ahead) == 2 for i in range(20))
+        assert not list(d.scheduler.ahead.hungry())
+
+    @pytest.mark.parametrize("more", [{"seconds": 3600.0}, {"app": "unseen"}])
+    def test_tasks_that_go_nowhere_are_not_held_against_each_queue(self, more):
+        d = Driver([spec(f"e{i}", 1, speed=1.0) for i in range(20)])
+        for i in range(20):
+            d.warm(f"e{i}", run_seconds=1.0)
+        for _ in range(40):
+            d.submit(**more)
+        d.turns()
+        asked = []
+        d.scheduler.ahead.has_room = lambda *told: asked.append(told)
+        d.submit(**more)
+        assert not asked and not d.scheduler.wants_turn
+        for _ in range(100):
+            d.submit(seconds=0.1, priority=-1)
+        assert asked
+
     def test_the_horizon_grows_with_the_number_of_endpoints_that_share_the_requests(self):
         d = Driver([spec(f"e{i}", 1) for i in range(8)], requests_per_second=2.0)
         d.warm("e0", run_seconds=0.5)

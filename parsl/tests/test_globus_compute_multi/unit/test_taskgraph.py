@@ -9,10 +9,13 @@ from hypothesis import strategies as st
 
 from parsl.executors.globus_compute_multi.scheduling import taskgraph
 from parsl.executors.globus_compute_multi.scheduling.taskgraph import (
+    FREE_VISITS,
     GROWTH,
     MOVED,
     PASS_SECONDS,
     PASS_SHARE,
+    SMALL_SHARE,
+    VISITS_PER_EVENT,
     CyclicDependency,
     TaskGraph,
 )
@@ -343,6 +346,23 @@ class TestRefresh:
             moving = Estimates(short=2.0 ** step)
             count += graph.refresh(moving, start + (end - start) * step / 1000)
         assert 19 <= count <= 21
+
+    def test_in_a_large_graph_passes_take_a_number_of_events_or_a_small_share_of_the_time(self):
+        graph = graph_of(*[(i, i + 1) for i in range(20_000)])
+        items = len(graph) + graph._edges
+        graph.refresh(Estimates(), 10.0)
+        while graph._visits > 0:  # what was saved up
+            graph.refresh(Estimates(short=graph._estimates["short"] * 2), graph._rest_until)
+        often, seldom = (items * PASS_SECONDS / share for share in (PASS_SHARE, SMALL_SHARE))
+        now, moving = graph._rest_until, Estimates(short=1000.0)
+        assert seldom > often and not graph.refresh(moving, now)
+        assert not graph.refresh(moving, now - often + 0.9 * seldom)
+        assert graph.refresh(moving, now - often + 1.1 * seldom)
+        events = 0
+        now, moving = graph._rest_until, Estimates(short=1e6)
+        while not graph.refresh(moving, now):
+            events += 1
+        assert 0 < events <= (items - FREE_VISITS) / VISITS_PER_EVENT
 
     def test_after_announcements_for_a_tenth_of_the_tasks_no_time_need_go_by(self):
         graph = graph_of(*[(i, i + 1) for i in range(999)])
