@@ -77,6 +77,10 @@ bench-records: fork ## what the run log and the result records cost, apart from 
 bench-budget: fork ## simulates 16 to 256 endpoints under the service's request budget, beside the best that could be done
 	@$(BIN)/python benchmarks/budget_scale.py $(ARGS)
 
+.PHONY: bench-core
+bench-core: fork ## what the scheduler's core takes for each task, up to a million tasks and a thousand endpoints
+	@$(BIN)/python benchmarks/core_scale.py $(ARGS)
+
 .PHONY: bench-dfk
 bench-dfk: fork ## 100,000 tasks through Parsl's DataFlowKernel with no real endpoint: what each thread spends on a task
 	@$(BIN)/python benchmarks/dfk_scale.py $(ARGS)
