@@ -16,7 +16,8 @@ of 2 s on 16 endpoints of one thread; and Parsl's own ``parsl-perf``, 2,000 task
 
 Each run is a process of its own. It starts the children, registers what has to be, and is timed then, with a new request budget. What is
 bound by latencies is run in lanes side by side, each with a service and agents of its own; systems take turns within a lane. What is bound by
-the processor is run alone, before that. At the end some of the lanes' runs are repeated alone: that is how much the lanes disturb one another.
+the processor is run alone, before that. At the end this executor's runs of some workloads are repeated alone: that is how much the lanes disturb
+one another, and what counts over the lower bound; ratios are of systems that were disturbed alike.
 """
 from __future__ import annotations
 
@@ -99,6 +100,7 @@ class Bench:
     def __init__(self, systems: Sequence[str], repeats: int) -> None:
         self._systems, self._repeats = systems, range(1, repeats + 1)
         self.measurements: List[Measurement] = []
+        self.again: List[Measurement] = []  # with nothing beside them
 
     def alone(self, workload: Workload, lanes: Sequence[Lane]) -> None:
         """Get the systems ready on several lanes at once, and run one after the other."""
@@ -145,16 +147,13 @@ class Bench:
             for future in wait([pool.submit(work, lane) for lane in lanes], return_when=FIRST_EXCEPTION).done:
                 future.result()
 
-    def disturbance(self, workloads: Sequence[Workload], lane: Lane) -> Iterator[str]:
-        """Repeat what this executor did in the lanes once with nothing beside it."""
-        results = Results(self.measurements)
+    def undisturbed(self, workloads: Sequence[Workload], lane: Lane) -> None:
+        """Repeat what this executor did in the lanes with nothing beside it."""
         for workload in workloads:
-            beside = results.of_bound(workload.name, OURS)
-            with stopped_by_errors([lane]):
-                again = lane.measure(workload, OURS, 1)
-            if again.seconds is not None:
-                yield (f"{workload.name}: {OURS} alone takes {again.seconds / again.lower_bound:.3f} x the lower bound, "
-                       f"beside other lanes {beside.text(3)}")
+            for repeat in self._repeats:
+                with stopped_by_errors([lane]):
+                    self.again.append(lane.measure(workload, OURS, repeat))
+                print(self.again[-1], "(alone)", flush=True)
 
     def _note(self, measurement: Measurement) -> None:
         self.measurements.append(measurement)
@@ -185,7 +184,7 @@ def _check_writable(file: Path) -> None:
         raise NotWritable(f"{file}: cannot be written: {e.strerror}; give a file in a folder that exists") from e
 
 
-def measure(options: argparse.Namespace) -> List[Measurement]:
+def measure(options: argparse.Namespace) -> Results:
     """Run all that is asked for, and print each run."""
     chosen = [workload for workload in WORKLOADS.values() if workload.name in options.only]
     latency_bound = [workload for workload in chosen if not workload.alone]
@@ -201,10 +200,8 @@ def measure(options: argparse.Namespace) -> List[Measurement]:
         if latency_bound:
             bench.side_by_side(latency_bound, [*lanes, *others])
         if len(lanes) > 1 and OURS in options.systems:
-            print("\nHow much the lanes disturb one another:")
-            for line in bench.disturbance([workload for workload in latency_bound if workload.name in AGAIN], lanes[0]):
-                print(f"  {line}", flush=True)
-    return bench.measurements
+            bench.undisturbed([workload for workload in latency_bound if workload.name in AGAIN], lanes[0])
+    return Results(bench.measurements, bench.again)
 
 
 def report(results: Results) -> int:
@@ -226,7 +223,7 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
         print(f"bench: {e}", file=sys.stderr)
         return 2
     print(f"{os.cpu_count()} processors, {platform.platform()}, Python {platform.python_version()}, load {os.getloadavg()[0]:.1f}", flush=True)
-    results = Results(measure(options))
+    results = measure(options)
     status = report(results)
     if options.json is not None:
         results.write_json(options.json)

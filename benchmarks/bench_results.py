@@ -82,10 +82,18 @@ class Spread:
 
 
 class Results:
-    """Measurements, by what is asked of them."""
+    """Measurements, by what is asked of them.
 
-    def __init__(self, measurements: Sequence[Measurement]) -> None:
+    Parameters
+    ----------
+    measurements : sequence of Measurement
+    again : sequence of Measurement
+        This executor's with nothing beside them, of some workloads that were run side by side.
+    """
+
+    def __init__(self, measurements: Sequence[Measurement], again: Sequence[Measurement] = ()) -> None:
         self.all = list(measurements)
+        self.again = list(again)
         self._timed: Dict[Tuple[str, str], Dict[int, Measurement]] = {}
         for found in measurements:
             if found.seconds is not None:
@@ -124,10 +132,13 @@ class Results:
             for system in self.systems(workload):
                 ratio = "" if system == OURS else self.of_other(workload, system).text(3)
                 yield (f"  {system:12}{self.seconds(workload, system).text(2):26}{self.of_bound(workload, system).text(2):24}{ratio}").rstrip()
+            alone = Results(self.again)
+            if alone.seconds(workload, OURS).figures:
+                yield f"  {OURS + ' alone':12}{alone.seconds(workload, OURS).text(2):26}{alone.of_bound(workload, OURS).text(2)}"
 
     def failures(self) -> Iterator[str]:
         """Runs that failed, each by its name."""
-        for found in self.all:
+        for found in (*self.all, *self.again):
             if found.error:
                 yield f"FAILED: {found.workload}, {found.system}, repeat {found.repeat}: {found.error}"
 
@@ -148,7 +159,9 @@ class Results:
         found.append(_requirement(f"{workload}: {OURS}, seconds a task",
                                   Spread(tuple(s / tasks for s in self.seconds(workload, OURS).figures)), most))
         workload, most = MOST_OF_BOUND
-        found.append(_requirement(f"{workload}: {OURS} over the lower bound", self.of_bound(workload, OURS), most))
+        alone = Results(self.again).of_bound(workload, OURS)
+        found.append(_requirement(f"{workload}: {OURS}{' alone' if alone.figures else ''} over the lower bound",
+                                  alone if alone.figures else self.of_bound(workload, OURS), most))
         return sorted(found, key=lambda requirement: requirement.text.split(":")[0])
 
     def write_json(self, file: Path) -> None:

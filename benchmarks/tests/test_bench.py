@@ -173,6 +173,21 @@ def test_the_sleeps_may_take_little_more_than_their_lower_bound(seconds, verdict
     assert verdicts(measured("sleep-600", seconds=seconds, bound=10.0))["sleep-600: multi over the lower bound"] == verdict
 
 
+def test_what_the_sleeps_took_alone_counts_if_they_were_run_alone(capsys):
+    beside, alone = measured("sleep-600", seconds=12.0, bound=10.0), measured("sleep-600", seconds=10.5, bound=10.0)
+    results = Results([beside], [alone])
+    must = next(must for must in results.requirements() if "lower bound" in must.text)
+    assert (must.text, must.figure) == ("sleep-600: multi alone over the lower bound", pytest.approx(1.05))
+    assert results.of_other("sleep-600", "multi").median == 1.0
+    table = "\n".join(results.tables())
+    assert "multi       12.00" in table and "multi alone 10.50" in table
+
+
+def test_a_run_alone_that_failed_is_named_too():
+    failed = measured("sleep-600", seconds=None, error="broken")
+    assert any("broken" in line for line in Results([], [failed]).failures())
+
+
 def test_what_was_not_run_is_neither_reached_nor_missed():
     assert set(verdicts().values()) == {"not"}
     assert bench.report(Results([])) == 0
