@@ -141,7 +141,7 @@ class QueueAhead:
         if requests_per_second and requests_per_second != self._rule.requests_per_second:
             self._rule = replace(self._rule, requests_per_second=requests_per_second)
         usual = 1 / self._rule.requests_per_second if self._rule.requests_per_second else 0.0
-        self._next_turn_at = self.now + min(next_turn, usual)
+        self._next_turn_at = self.now + (next_turn if next_turn < math.inf else usual)
 
     def refresh(self, left: int = 0) -> None:
         """Look again at how much is left, if the last look is too old. To be called before :meth:`horizon`, once for many calls.
@@ -161,10 +161,17 @@ class QueueAhead:
         What is done by then is not worth a request: nobody else would get it sooner. That counts only threads that are done by then with what
         they run.
         """
-        share, gap = self._share, self._next_turn_at - self.now
-        if gap > share:
-            share = max(share, gap * threads.ending_until(self._next_turn_at, self.now) / threads.count)
+        share = self._share
+        if self._next_turn_at - self.now > share:
+            share = max(share, self.until_turn(threads))
         return min(self._rule.horizon(self._children), share)
+
+    def until_turn(self, threads: Threads) -> float:
+        """Seconds of work for each thread that are done before another request may be sent: nobody else would do it sooner."""
+        gap = self._next_turn_at - self.now
+        if gap <= 0 or self._rule.tasks_per_thread is not None:
+            return 0.0
+        return min(gap, threads.seconds_until(self._next_turn_at, self.now) / threads.count)
 
     def hungry(self) -> Iterator[Threads]:
         """Threads, none of them free, whose queue is worth a request: it is less than half full. Those with the emptiest come first.

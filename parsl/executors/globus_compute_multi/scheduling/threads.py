@@ -174,7 +174,7 @@ class Threads:
         self._known_until = 0.0  # then the next should end; if it does not, it is not known when it will
         self._ready_after: List[float] = []  # the same after all that wait
         self._last: Tuple[float, float, int] = (0.0, 0.0, 0)  # order of the last one that waits
-        self._ending: Optional[Tuple[float, int]] = None  # how many will be done by then; None: not known
+        self._left: Optional[Tuple[float, float]] = None  # what time there is until then; None: not known
 
     def __str__(self) -> str:
         config = "" if self.child.config is None else f" ({self.child.config})"
@@ -203,7 +203,7 @@ class Threads:
 
     def bind(self, attempt: Attempt) -> bool:
         """Take an attempt; True if a thread was free for it, False if it is queued ahead."""
-        self._ready = self._ending = None
+        self._ready = self._left = None
         if len(self.running) < self.count:
             self.running[attempt.id] = attempt
             return True
@@ -229,7 +229,7 @@ class Threads:
             self._leave_ahead(attempt)
         else:
             del self.running[attempt.id]
-        self._ending = None
+        self._left = None
 
     def promote(self, now: float) -> Optional[Attempt]:
         """Bind the first attempt queued ahead to a free thread, if there are both; returns it."""
@@ -239,12 +239,12 @@ class Threads:
         self._leave_ahead(successor)
         successor.began = now
         self.running[successor.id] = successor
-        self._ending = None
+        self._left = None
         return successor
 
     def began(self, time: float) -> None:
         """Note that the child has begun to run tasks at ``time``: what was bound to a thread before began then."""
-        self._ready = self._ending = None
+        self._ready = self._left = None
         for attempt in self.running.values():
             attempt.began = max(attempt.began, time)
 
@@ -256,7 +256,7 @@ class Threads:
         list of Attempt
             Those that are queued ahead now since there is no thread for them.
         """
-        self._ready = self._ending = None
+        self._ready = self._left = None
         self.count = count
         demoted = list(self.running.values())[count:]
         for attempt in demoted:
@@ -297,11 +297,15 @@ class Threads:
             ready = self._after(self._ready, [seconds for waiting, seconds in self.awaited.values() if waiting.order < task.order])
         return max(0.0, ready[0] - now) + cold
 
-    def ending_until(self, then: float, now: float) -> int:
-        """How many of its threads are expected to be done by ``then`` with what they run; as of the first question after that has changed."""
-        if self._ending is None or self._ending[0] != then:
-            self._ending = then, self.count - sum([_expected_end(attempt, now) > then for attempt in self.running.values()])
-        return self._ending[1]
+    def seconds_until(self, then: float, now: float) -> float:
+        """For how many seconds its threads together are expected not to run what they run now, before ``then``.
+
+        As of the first question since that has changed.
+        """
+        if self._left is None or self._left[0] != then:
+            ends = [_expected_end(attempt, now) for attempt in self.running.values()]
+            self._left = then, sum([max(0.0, then - end) for end in ends]) + max(0, self.count - len(ends)) * (then - now)
+        return self._left[1]
 
     @staticmethod
     def _after(ready: List[float], seconds: List[float]) -> List[float]:

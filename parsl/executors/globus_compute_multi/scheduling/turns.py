@@ -105,7 +105,7 @@ class Turns:
         if child is None:
             self._start_again(now, load)
         elif self._ahead.enabled and child.may_queue_ahead and child.classes[0].free <= 0:
-            self._fill_queue(child, load, self._leave_for_others())
+            self._fill_queue(child, load)
         # what the policy chose holds for the next turn, if it is possible then: each choice has taken the others into account
         self._kept = {aside.task.id: aside.threads for aside in self._aside if aside.chosen}
         for aside in reversed(self._aside):
@@ -267,11 +267,18 @@ class Turns:
             self._bind(task, threads, load)
             return threads.child
 
-    def _fill_queue(self, child: Child, load: "_Load", left: int) -> None:
-        """Queue tasks ahead on ``child``, which has no free thread; not the first ``left``, which are all of one shape."""
+    def _fill_queue(self, child: Child, load: "_Load") -> None:
+        """Queue tasks ahead on ``child``, which has no free thread: what it does until the next request, and then what others leave to it."""
         threads = child.classes[0]
+        until_turn = self._ahead.until_turn(threads)
+        if until_turn > 0:
+            self._queue_up(threads, load, until_turn, 0)
+        left = self._leave_for_others()
         self._ahead.refresh(left)
-        horizon = self._ahead.horizon(threads)
+        self._queue_up(threads, load, self._ahead.horizon(threads), left)
+
+    def _queue_up(self, threads: Threads, load: "_Load", horizon: float, left: int) -> None:
+        """Queue tasks ahead on ``threads``, so many seconds of work; not the first ``left``, which are all of one shape."""
         while True:
             task = self._pending.first(lambda shape: load.suits(shape) and self._placement.takes(threads, shape), left)
             if task is None or load.is_too_much(task) or not self._ahead.has_room(threads, task, horizon):
