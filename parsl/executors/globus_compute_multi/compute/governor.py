@@ -120,7 +120,7 @@ class Governor:
         """Seconds until the next submission may be sent, if nobody comes before it; infinite while only what is under way is in the way."""
         with self._changed:
             now = self._clock()
-            return max(0.0, self._paused_until - now, self._window_wait(now), self._kind_wait(Kind.SUBMISSION, now))
+            return max(0.0, self._paused_until - now, self._window_wait(now), self._pace_wait(now))
 
     @property
     def status_spacing(self) -> float:
@@ -324,14 +324,23 @@ class Governor:
 
     def _gap(self, now: float) -> float:
         """Seconds from one submission to the next: the free permits last until one comes back, the first ones sooner than the last."""
+        share, left = self._pace(now)
+        return max(BURST_SECONDS, share * left)
+
+    def _pace_wait(self, now: float) -> float:
+        """Seconds until the gap to the last submission is long enough, if nothing else happens: it becomes shorter as time goes by."""
+        share, left = self._pace(now)
+        return max(self._last_submission + BURST_SECONDS - now, (self._last_submission - now + share * left) / (1 + share))
+
+    def _pace(self, now: float) -> Tuple[float, float]:
+        """The gap between two submissions, as a share of the time until a permit comes back, and that time in seconds."""
         if self._requests is None:
-            return BURST_SECONDS
+            return 0.0, 0.0
         used, budget = self._total(now), self._budget(now)
-        free = budget - used
-        if free <= 0:
-            return BURST_SECONDS  # the window decides
+        if used >= budget:
+            return 0.0, 0.0  # the window decides
         oldest = self._ended[0][0] if self._ended else now
-        return max(BURST_SECONDS, used / budget * (oldest + self._seconds - now) / free)
+        return used / budget / (budget - used), oldest + self._seconds - now
 
 
 class Stopped(Exception):

@@ -250,9 +250,10 @@ class _Parts:
 
     def add(self, lines: Sequence[Tuple[float, Line]]) -> None:
         """Add lines, each with its ``t``. They are written by the next flush, or before."""
-        made = [self._made(fields, (line,)) for _, line in lines]
-        for (t, _), content, text in zip(lines, made, _encoded(made)):
-            encoded = None if content is None else self._made(_line, (t, content, text))
+        made = [(t, self._made(fields, (line,))) for t, line in lines]
+        texts = iter(_encoded([content for _, content in made if content is not None]))
+        for t, content in made:
+            encoded = None if content is None else self._made(_line, (t, content, next(texts)))
             if encoded is None:
                 self._lost += 1
                 continue
@@ -267,7 +268,7 @@ class _Parts:
     def _made(self, make: Callable[..., _T], arguments: Tuple[Any, ...]) -> Optional[_T]:
         try:
             return make(*arguments)
-        except (TypeError, ValueError):
+        except Exception:
             logger.exception("A line of the run log %s could not be written. Please report this", self._path)
             return None
 
@@ -340,7 +341,7 @@ def _line(t: float, content: Fields, text: Optional[str] = None) -> bytes:
     return f'{{"t": {t:.6f}, {(text or _encode(content))[1:]}\n'.encode("ascii")
 
 
-def _encoded(lines: Sequence[Optional[Fields]]) -> Sequence[Optional[str]]:
+def _encoded(lines: Sequence[Fields]) -> Sequence[Optional[str]]:
     """Lines, encoded together, or nothing of any if one of them cannot be."""
     try:
         # an empty string between any two marks where to cut; within a string, its quotes would be escaped

@@ -49,6 +49,11 @@ class Placement:
     pending : PendingTasks
     policy : Policy
     runtimes : RunTimes
+
+    Attributes
+    ----------
+    by_finish : bool
+        Whether the policy is known to go by the expected finish and nothing else.
     """
 
     def __init__(self, pool: Pool, pending: PendingTasks, policy: Policy, runtimes: RunTimes) -> None:
@@ -56,7 +61,7 @@ class Placement:
         self._pool = pool
         self._pending = pending
         self._policy = policy
-        self._by_finish = type(policy) is EarliestFinish  # of a known rule, not of what a user has derived from it
+        self.by_finish = type(policy) is EarliestFinish  # of a known rule, not of what a user has derived from it
         self._runtimes = runtimes
         self._outlook = Outlook(0.0, self.run_seconds, self._clearly_faster)
         self._deadlines: List[Tuple[float, int, int]] = []
@@ -194,7 +199,7 @@ class Placement:
 
     def _is_best(self, free: Threads) -> bool:
         """Whether the policy is sure to find none better than these, so that it need not be asked about all."""
-        if not self._by_finish:
+        if not self.by_finish:
             return False
         return free.child.warm and not self._runtimes.may_be_slower(free.endpoint.name)
 
@@ -214,7 +219,7 @@ class Placement:
         PolicyError
         """
         free = self.free_for(task.shape)
-        if self._by_finish and self._unscaled(task) > 0:
+        if self.by_finish and self._unscaled(task) > 0:
             candidates = free.shortlist(len(self._pending), filling, self._runtimes.fits)  # of all, it would choose one of these
         else:
             candidates = free.offered
@@ -226,7 +231,7 @@ class Placement:
         ``last`` did not wait for any. So if the policy goes by the expected finish, and prefers the child that the request goes to: of other
         threads none has become better.
         """
-        return (self._by_finish and threads.free > 0 and not threads.awaited and
+        return (self.by_finish and threads.free > 0 and not threads.awaited and
                 len(threads.child.classes) == 1 and task.shape == last.shape and task.waits == last.waits and
                 (task.seconds is None) == (last.seconds is None) and self._unscaled(task) == self._unscaled(last))
 

@@ -167,11 +167,20 @@ class QueueAhead:
         return min(self._rule.horizon(self._children), share)
 
     def until_turn(self, threads: Threads) -> float:
-        """Seconds of work for each thread that are done before another request may be sent: nobody else would do it sooner."""
+        """Seconds of work for each thread that are done before another request may be sent: nobody else would do it sooner.
+
+        That counts no thread with a task that is late, or of whose run time nothing is known.
+        """
         gap = self._next_turn_at - self.now
         if gap <= 0 or self._rule.tasks_per_thread is not None:
             return 0.0
-        return min(gap, threads.seconds_until(self._next_turn_at, self.now) / threads.count)
+        free = threads.seconds_until(self._next_turn_at, self.now, self._placement.is_known) / threads.count
+        return min(gap, free, self._rule.horizon(self._children))
+
+    def is_done_in(self, seconds: float, task: Task, threads: Threads) -> bool:
+        """Whether ``task``, queued ahead on ``threads``, is done with all that is before it in so many seconds of each thread."""
+        run_seconds = self._placement.run_seconds(task, threads)
+        return run_seconds <= seconds and threads.child.ahead_seconds + self.thread_seconds(run_seconds, threads) <= seconds * threads.count
 
     def hungry(self) -> Iterator[Threads]:
         """Threads, none of them free, whose queue is worth a request: it is less than half full. Those with the emptiest come first.

@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import heapq
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Dict, List, Optional, Set, Tuple
+from typing import TYPE_CHECKING, Callable, Dict, List, Optional, Set, Tuple
 
 from parsl.executors.globus_compute_multi.scheduling.pending import Shape, Task
 
@@ -297,14 +297,15 @@ class Threads:
             ready = self._after(self._ready, [seconds for waiting, seconds in self.awaited.values() if waiting.order < task.order])
         return max(0.0, ready[0] - now) + cold
 
-    def seconds_until(self, then: float, now: float) -> float:
+    def seconds_until(self, then: float, now: float, is_known: Callable[[Task], bool]) -> float:
         """For how many seconds its threads together are expected not to run what they run now, before ``then``.
 
-        As of the first question since that has changed.
+        As of the first question since that has changed. Nothing is expected of a task that is late, or whose run time is not known.
         """
         if self._left is None or self._left[0] != then:
-            ends = [_expected_end(attempt, now) for attempt in self.running.values()]
-            self._left = then, sum([max(0.0, then - end) for end in ends]) + max(0, self.count - len(ends)) * (then - now)
+            ends = [attempt.began + attempt.seconds for attempt in self.running.values() if is_known(attempt.task)]
+            idle = max(0, self.count - len(self.running)) * (then - now)
+            self._left = then, sum([then - end for end in ends if now <= end < then]) + idle
         return self._left[1]
 
     @staticmethod

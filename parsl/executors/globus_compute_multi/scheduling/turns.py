@@ -271,17 +271,18 @@ class Turns:
         """Queue tasks ahead on ``child``, which has no free thread: what it does until the next request, and then what others leave to it."""
         threads = child.classes[0]
         until_turn = self._ahead.until_turn(threads)
-        if until_turn > 0:
-            self._queue_up(threads, load, until_turn, 0)
+        if until_turn > 0 and self._placement.by_finish:
+            self._queue_up(threads, load, until_turn, 0, partial(self._ahead.is_done_in, until_turn))
         left = self._leave_for_others()
         self._ahead.refresh(left)
         self._queue_up(threads, load, self._ahead.horizon(threads), left)
 
-    def _queue_up(self, threads: Threads, load: "_Load", horizon: float, left: int) -> None:
-        """Queue tasks ahead on ``threads``, so many seconds of work; not the first ``left``, which are all of one shape."""
+    def _queue_up(self, threads: Threads, load: "_Load", horizon: float, left: int,
+                  suits: Callable[[Task, Threads], bool] = lambda task, threads: True) -> None:
+        """Queue tasks ahead on ``threads``, so many seconds of work, until one does not suit; not the first ``left``, all of one shape."""
         while True:
             task = self._pending.first(lambda shape: load.suits(shape) and self._placement.takes(threads, shape), left)
-            if task is None or load.is_too_much(task) or not self._ahead.has_room(threads, task, horizon):
+            if task is None or load.is_too_much(task) or not (self._ahead.has_room(threads, task, horizon) and suits(task, threads)):
                 return
             self._pending.discard(task)
             self._bind(task, threads, load)

@@ -65,6 +65,22 @@ def test_the_gap_tells_about_when_the_next_submission_may_go(requests, before, l
     assert least - 1e-6 <= governor.submission_gap <= most
 
 
+@pytest.mark.parametrize("before", range(20))
+def test_a_submission_may_go_when_the_gap_said_so_and_not_before(before):
+    clock = Clock()
+    governor = Governor(20, 10.0, clock)
+    for _ in range(before):
+        next_submission(governor, clock)
+        governor.ended()
+    next_submission(governor, clock)
+    governor.ended()
+    start, told = clock.now, governor.submission_gap
+    clock.now = start + 0.99 * told
+    assert not governor.try_submission()
+    clock.now = start + told + 1e-6
+    assert governor.try_submission()
+
+
 def test_a_permit_that_was_not_used_does_not_delay_the_next_submission():
     clock = Clock()
     governor = Governor(20, 10.0, clock)

@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import pytest
 
-from parsl.executors.globus_compute_multi.scheduling.policy import Policy
+from parsl.executors.globus_compute_multi.scheduling.policy import Policy, RoundRobin
 from parsl.executors.globus_compute_multi.scheduling.threads import ClassSpec
 from parsl.tests.test_globus_compute_multi.unit.driver import Driver, spec
 from parsl.tests.test_globus_compute_multi.unit.test_scheduler import one
@@ -192,6 +192,44 @@ class TestQueueingAhead:
             d.submit()
         dispatch, = d.turns()
         assert len(dispatch.attempts) == 9
+
+    def test_the_gap_before_the_next_turn_is_filled_however_long_it_is(self):
+        d = Driver([spec(f"e{i}", 1) for i in range(8)], requests_per_second=2.0)
+        for i in range(8):
+            d.warm(f"e{i}", run_seconds=0.1)
+        d.next_turn = 5.0
+        for _ in range(80):
+            d.submit()
+        assert [len(x.attempts) for x in d.turns()][0] == 50
+
+    def test_nothing_is_put_behind_a_task_of_which_only_a_guess_is_known_while_others_have_free_threads(self):
+        d = Driver([spec("a", 4), spec("b", 8)], requests_per_second=2.0)
+        for endpoint in ("a", "b"):
+            d.warm(endpoint, "short", run_seconds=0.1)
+        d.next_turn = 2.0
+        for _ in range(8):
+            d.submit("unseen", priority=-1)
+        shorts = {d.submit("short") for _ in range(4)}
+        assert {endpoint for task, endpoint in d.place().items() if task in shorts} == {"a"}
+
+    def test_a_long_task_is_not_bound_to_a_slow_endpoint_because_half_of_it_may_stick_out(self):
+        d = Driver([spec("slow", 32, speed=0.1), spec("b", 8, speed=1.0)], requests_per_second=2.0)
+        for endpoint in ("slow", "b"):
+            d.warm(endpoint, run_seconds=0.1)
+        d.next_turn = 2.0
+        for _ in range(32):
+            d.submit(seconds=0.001, endpoints=frozenset({"slow"}))
+        assert d.where(d.put(seconds=12.0))[0] == "b"
+
+    def test_a_policy_of_the_users_has_its_say_for_what_may_be_done_before_the_next_turn(self):
+        d = Driver([spec("a", 1), spec("b", 8)], requests_per_second=2.0, policy=RoundRobin())
+        for endpoint in ("a", "b"):
+            d.warm(endpoint, run_seconds=0.1)
+        d.next_turn = 2.0
+        d.submit(endpoints=frozenset({"a"}))
+        tasks = [d.submit() for _ in range(8)]
+        place = d.place()
+        assert {place[task] for task in tasks} == {"b"}
 
     def test_what_takes_longer_is_left_to_them(self):
         d = Driver([spec("a", 1), spec("c", 8)], requests_per_second=2.0)

@@ -61,9 +61,19 @@ def test_what_cannot_be_made_or_written_as_json_costs_its_line_alone(path):
     log.start()
     log.write(0.0, (dict, {"task": object()}))
     log.write(0.0, (sorted, (1, "a")))
+    log.write(0.0, (next, iter(())))
     log.write(0.0, (dict, {"task": 1}))
     assert log.stop(10)
-    assert [line.get("task") or line.get("lines") for line in read_log(path)] == [None, 2, 1, None]
+    assert [line.get("task") or line.get("lines") for line in read_log(path)] == [None, 3, 1, None]
+
+
+def test_a_line_that_cannot_be_made_does_not_mix_up_those_that_wait_with_it(path):
+    log = RunLog(path)
+    log.start()
+    log.write(0.0, (sorted, (1, "a")))
+    log.write(0.0, (dict, {"task": 1, "list": [{}, ""]}))
+    assert log.stop(10)
+    assert [line.get("list") or line.get("lines") for line in read_log(path)] == [None, 1, [{}, ""], None]
 
 
 @pytest.mark.parametrize("value", ['}, "", {"kind": 1}', '"}, \\"\\", {', "\u2028}, \n", "", [{}, "", {}], [[], ""], {"a": {}, "": ""}, {}])
