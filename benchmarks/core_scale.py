@@ -8,9 +8,9 @@ endpoints of eight threads that are played in virtual time, and measures process
 * a graph of a hundred layers in which each task waits for two of the layer before, likewise;
 * the bag again, with nothing queued ahead and no limit: each result brings a request, so that a decision is made for each task alone.
 
-The first is run on all numbers of endpoints, the others on the most. Each run has a process of its own. Making the lines of the run log is
-included (``make bench-records`` says what becomes of them), and what that takes is shown by a run without it. Garbage collection is included:
-it is the interpreter's as it is set by default, and goes through all that lives, now and then. Status 1 if more is taken than may be.
+The first is run on all numbers of endpoints, the others on the most. Each run has a process of its own. To hand over the lines of the run
+log is included (``make bench-records`` says what becomes of them), and what that takes is shown by a run without it. Garbage collection is
+included: it is the interpreter's as it is set by default, and goes through all that lives, now and then. Status 1 if more is taken than may be.
 """
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Dict, Iterator, List, Optional, Sequence
 
+from options import positive
 from simulation.core_speed import SCALED
 from simulation.report import Requirement
 
@@ -119,21 +120,14 @@ def requirements(found: Sequence[Found], memory: Dict[int, Dict[str, float]]) ->
 
 def parse(arguments: Optional[Sequence[str]]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Measures what the scheduler's core takes for each task, and how that grows.")
-    parser.add_argument("--tasks", type=_positive, nargs="+", metavar="N", default=[10_000, 100_000, 1_000_000],
+    parser.add_argument("--tasks", type=positive, nargs="+", metavar="N", default=[10_000, 100_000, 1_000_000],
                         help="numbers of tasks (10000 100000 1000000)")
-    parser.add_argument("--endpoints", type=_positive, nargs="+", metavar="N", default=[10, 100, 1000],
+    parser.add_argument("--endpoints", type=positive, nargs="+", metavar="N", default=[10, 100, 1000],
                         help="numbers of endpoints (10 100 1000)")
     options = parser.parse_args(arguments)
     options.tasks.sort()
     options.endpoints.sort()
     return options
-
-
-def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError("must be 1 or more")
-    return number
 
 
 def main(arguments: Optional[Sequence[str]] = None) -> int:
@@ -146,7 +140,7 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
         found.append(timing)
     tasks, endpoints = options.tasks[-1], options.endpoints[-1]
     bare = Found(0, tasks, endpoints, run(kind="timing", load=0, tasks=tasks, endpoints=endpoints, log=False))
-    print("", f"{SCALED[0].text}, without making lines of the run log:", HEAD, line(bare), "", NOTES, sep="\n", flush=True)
+    print("", f"{SCALED[0].text}, without lines of the run log:", HEAD, line(bare), "", NOTES, sep="\n", flush=True)
     memory = {count: run(kind="memory", tasks=count, endpoints=endpoints) for count in options.tasks}
     print("", "Bytes by which the process grows for each pending task (resident memory), without what the task carries:",
           f"{'tasks':>9}{'core':>9}{'executor':>10}{'both':>8}{'future':>9}", *(memory_line(*each) for each in memory.items()),
