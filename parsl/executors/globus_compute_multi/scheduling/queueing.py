@@ -57,6 +57,13 @@ class AheadRule:
             return SHORTEST_HORIZON
         return max(SHORTEST_HORIZON, 2 * children / self.requests_per_second)
 
+    def worth_a_request(self, horizon: float) -> float:
+        """Seconds of work of which no more may be queued ahead for each thread, if a request is to bring more.
+
+        Half of the horizon, where requests are scarce. Where they are not, a queue must only not run dry before the next results tell about it.
+        """
+        return horizon / 2 if self.requests_per_second is not None else min(horizon, SHORTEST_HORIZON / 2)
+
     def thread_seconds(self, run_seconds: float, threads: int) -> float:
         """Share of an endpoint's threads that a task of ``run_seconds`` takes, its agent's own work included."""
         return max(run_seconds, AGENT_SECONDS_PER_TASK * threads)
@@ -166,6 +173,10 @@ class QueueAhead:
             share = max(share, self.until_turn(threads))
         return min(self._rule.horizon(self._children), share)
 
+    def worth_a_request(self, threads: Threads) -> float:
+        """Seconds of work of which no more may be queued ahead for each thread, if a request is to bring more."""
+        return self._rule.worth_a_request(self.horizon(threads))
+
     def until_turn(self, threads: Threads) -> float:
         """Seconds of work for each thread that are done before another request may be sent: nobody else would do it sooner.
 
@@ -183,7 +194,7 @@ class QueueAhead:
         return run_seconds <= seconds and threads.child.ahead_seconds + self.thread_seconds(run_seconds, threads) <= seconds * threads.count
 
     def hungry(self) -> Iterator[Threads]:
-        """Threads, none of them free, whose queue is worth a request: it is less than half full. Those with the emptiest come first.
+        """Threads, none of them free, whose queue is so empty that more is worth a request. Those with the emptiest come first.
 
         Those without room for any of the tasks that come first are left out if that can be told without a look at them: they may be many.
         """
@@ -195,12 +206,13 @@ class QueueAhead:
                     return
                 yield self._pool.classes[place]
             return
-        most = min(self._rule.horizon(self._children), max(self._share, self._next_turn_at - self.now)) / 2 - self._least_more()
+        longest = min(self._rule.horizon(self._children), max(self._share, self._next_turn_at - self.now))
+        most = self._rule.worth_a_request(longest) - self._least_more()
         for fill, place in self._queues:
             if fill > most:
                 return
             threads = self._pool.classes[place]
-            if fill <= self.horizon(threads) / 2:
+            if fill <= self.worth_a_request(threads):
                 yield threads
 
     def _least_more(self) -> float:
@@ -276,4 +288,6 @@ class QueueAhead:
                      for task in self._pending.first_of_only_shape(min(left, _LOOKED_AT))]
             seconds -= sum(first) * left / len(first)
             tasks -= left
-        return max((max(seconds, 0.0) + sum(self._aheads)) / speed, AGENT_SECONDS_PER_TASK * tasks / len(self._pool))
+        # What is queued ahead counts either way, and a share of tasks is rounded up: else each endpoint would leave some of the last short
+        # tasks to the next results, over and over.
+        return max(max(seconds, 0.0) / speed, AGENT_SECONDS_PER_TASK * (tasks / len(self._pool) + 0.5)) + sum(self._aheads) / speed

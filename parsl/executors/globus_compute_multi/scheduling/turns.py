@@ -230,7 +230,7 @@ class Turns:
             return False
         for threads in self._ahead.hungry():
             task = self._pending.first(partial(self._placement.takes, threads))
-            if task is not None and self._ahead.has_room(threads, task, self._ahead.horizon(threads) / 2):
+            if task is not None and self._ahead.has_room(threads, task, self._ahead.worth_a_request(threads)):
                 return True
         return False
 
@@ -243,11 +243,12 @@ class Turns:
         for threads in hungry:
             task = self._pending.first(partial(self._placement.takes, threads))
             if task is not None and (best is None or task.order < best.order):
-                if self._ahead.has_room(threads, task, self._ahead.horizon(threads) / 2):
+                if self._ahead.has_room(threads, task, self._ahead.worth_a_request(threads)):
                     best = task
         if best is None:
             return None
-        candidates = [t for t in hungry if self._placement.takes(t, best.shape) and self._ahead.has_room(t, best, self._ahead.horizon(t) / 2)]
+        fitting = [t for t in hungry if self._placement.takes(t, best.shape)]
+        candidates = [t for t in fitting if self._ahead.has_room(t, best, self._ahead.worth_a_request(t))]
         closest = min(threads.cores for threads in candidates)
         return best, [t for t in candidates if t.cores == closest]
 

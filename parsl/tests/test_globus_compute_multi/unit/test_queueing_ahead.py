@@ -155,6 +155,39 @@ class TestQueueingAhead:
         d.result("4.1", run_seconds=0.5)
         assert d.turn() is not None
 
+    def test_where_requests_are_not_scarce_a_queue_is_topped_up_before_results_could_tell_that_it_is_empty(self):
+        for requests_per_second, wants in ((None, True), (2.0, False)):
+            d = one(requests_per_second=requests_per_second)
+            d.warm("a", run_seconds=0.1)
+            for _ in range(5):
+                d.submit()
+            d.turns()
+            assert len(d.log.endpoints["a"].ahead) == 4
+            for _ in range(2):
+                d.submit()
+            assert d.scheduler.wants_turn is wants
+
+    def test_where_requests_are_not_scarce_a_queue_of_a_second_is_enough_for_now(self):
+        d = one(requests_per_second=None)
+        d.warm("a", run_seconds=0.1)
+        for _ in range(12):
+            d.submit()
+        d.turns()
+        assert len(d.log.endpoints["a"].ahead) == 11
+        for _ in range(50):
+            d.submit()
+        assert not d.scheduler.wants_turn
+
+    @pytest.mark.parametrize("requests_per_second", [None, 2.0])
+    def test_the_last_of_short_tasks_are_all_queued_at_once(self, requests_per_second):
+        d = Driver([spec("a", 1), spec("b", 2), spec("c", 8)], requests_per_second=requests_per_second)
+        for endpoint in ("a", "b", "c"):
+            d.warm(endpoint, run_seconds=0.0, runs=40)
+        for _ in range(600):
+            d.submit(size=0)
+        assert all(150 < len(x.attempts) < 250 for x in d.turns())
+        assert not d.scheduler.pending
+
     def test_what_is_left_at_the_end_is_shared_and_not_hoarded(self):
         d = Driver([spec("a", 2), spec("b", 2)], requests_per_second=2.0)
         for _ in range(4):
