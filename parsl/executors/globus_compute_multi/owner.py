@@ -81,6 +81,10 @@ TICK_SECONDS = 1.0
 #: has become free would go to a task that matters less. Results come twice a second, so this is little.
 _GRACE_SECONDS = 0.02
 
+#: Least time between two looks at the messages, in seconds. Tasks and results come one by one, hundreds in a second: to be woken by each of them
+#: takes this thread, and those that it takes the interpreter from, as long as to handle it. A message after a quiet time does not wait.
+_ROUND_SECONDS = 0.01
+
 #: Messages taken before turns are granted again: a burst of submissions shares a request, but cannot keep threads waiting.
 _MESSAGES_A_ROUND = 1000
 
@@ -123,6 +127,7 @@ class Owner:
         self._under_way = 0
         self._permit = threading.Semaphore(0)  # that of the turn; who acquires it must use it, or give it back
         self._turns_from = 0.0
+        self._last_look = float("-inf")
         self._shutting_down = threading.Event()
         self._next_tick = time.monotonic()
         self._thread = threading.Thread(target=self._run, name="globus-compute-multi-owner", daemon=True)
@@ -211,6 +216,10 @@ class Owner:
     def _collect(self) -> None:
         try:
             self._batch.append(self._inbox.get(timeout=self._patience()))
+            wait = self._last_look + _ROUND_SECONDS - time.monotonic()
+            if wait > 0:
+                time.sleep(wait)
+            self._last_look = time.monotonic()
             while len(self._batch) < _MESSAGES_A_ROUND:
                 self._batch.append(self._inbox.get_nowait())
         except queue.Empty:

@@ -1,16 +1,20 @@
 """The owner's thread when the scheduler has a bug, and small parts of the threads around it."""
 from __future__ import annotations
 
+import itertools
 import threading
 import time
 import uuid
 from concurrent.futures import Future
+from types import SimpleNamespace
 
 import pytest
 from globus_compute_sdk import Client
 from globus_sdk import AccessTokenAuthorizer
 
-from parsl.executors.globus_compute_multi import GlobusComputeMultiExecutor, parts
+from parsl.executors.globus_compute_multi import GlobusComputeMultiExecutor
+from parsl.executors.globus_compute_multi import owner as owner_module
+from parsl.executors.globus_compute_multi import parts
 from parsl.executors.globus_compute_multi.compute.backoff import (
     LONGEST_SECONDS,
     LONGEST_WISH,
@@ -29,7 +33,7 @@ from parsl.executors.globus_compute_multi.errors import (
 )
 from parsl.executors.globus_compute_multi.messages import NewTask, TaskInfo
 from parsl.executors.globus_compute_multi.observe.runlog import RunLog
-from parsl.executors.globus_compute_multi.owner import Owner
+from parsl.executors.globus_compute_multi.owner import _ROUND_SECONDS, Owner
 from parsl.executors.globus_compute_multi.resolver import Resolver
 from parsl.executors.globus_compute_multi.resources import Requirement
 from parsl.executors.globus_compute_multi.scheduling.events import (
@@ -44,6 +48,7 @@ from parsl.executors.globus_compute_multi.scheduling.scheduler import (
 )
 from parsl.tests.test_globus_compute_multi.unit.answering import answering
 from parsl.tests.test_globus_compute_multi.unit.driver import spec
+from parsl.tests.test_globus_compute_multi.unit.owning import running
 
 pytestmark = pytest.mark.local
 
@@ -101,6 +106,28 @@ def test_a_bug_in_the_scheduler_fails_all_tasks_those_that_come_later_too(make_o
     for future in [post(owner, task_id) for task_id in range(1, 6)]:
         error = future.exception(10)
         assert isinstance(error, SchedulerCrashed) and "a bug" in str(error)
+
+
+def test_messages_that_come_one_by_one_are_taken_together_every_hundredth_of_a_second(tmp_path, monkeypatch):
+    with running(tmp_path / "log.jsonl", accepts=False) as harness:
+        looks, take = [], harness.owner._take
+        monkeypatch.setattr(harness.owner, "_take", lambda message: (looks.append(harness.owner._last_look), take(message)))
+        for task_id in range(200):
+            harness.submit(task_id)
+            time.sleep(0.0005)
+        harness.stop()
+    gaps = [after - before for before, after in itertools.pairwise(dict.fromkeys(looks))]
+    assert len(looks) == 200 and gaps and min(gaps) >= _ROUND_SECONDS
+
+
+def test_a_message_after_a_quiet_time_does_not_wait(tmp_path, monkeypatch):
+    with running(tmp_path / "log.jsonl") as harness:
+        harness.submit(1)
+        attempt_id = harness.started()
+        time.sleep(2 * _ROUND_SECONDS)
+        monkeypatch.setattr(owner_module, "time", SimpleNamespace(monotonic=time.monotonic, sleep=lambda _: pytest.fail("it waited")))
+        harness.answer(attempt_id)
+        assert harness.stop()[-1]["state"] == "ended"
 
 
 def test_shutdown_does_not_wait_behind_what_was_posted_before_it_and_loses_nothing(make_owner):
