@@ -88,9 +88,10 @@ class Noted(NamedTuple):
 
 @dataclass
 class _Child:
-    """What is known of a child's versions, and what of that was noted and warned of."""
+    """What is known of a child's versions, how they differ from ours, for people, and what of that was noted and warned of."""
 
     known: Dict[str, str] = field(default_factory=dict)
+    different: str = ""
     noted: Set[Tuple[Tuple[str, str], ...]] = field(default_factory=set)
     warned: Set[str] = field(default_factory=set)
 
@@ -117,16 +118,18 @@ class VersionCheck:
         if len(self._children) > _MOST_CHILDREN:
             del self._children[next(iter(self._children))]
         # Without an envelope it may not be a worker that speaks, but the process that starts them, in an environment of its own.
-        child.known = {**child.known, **theirs} if result.attempt_id is not None else {**theirs, **child.known}
+        known = {**child.known, **theirs} if result.attempt_id is not None else {**theirs, **child.known}
+        if known == child.known:
+            return None
+        child.known, child.different = known, explain(known, self._ours)
         combination = tuple(sorted(child.known.items()))
-        if not combination or combination in child.noted or len(child.noted) == _MOST_NOTED:
+        if combination in child.noted or len(child.noted) == _MOST_NOTED:
             return None
         child.noted.add(combination)
         return Noted(dict(child.known), self._warning(endpoint, child))
 
     def _warning(self, endpoint: str, child: _Child) -> str:
-        theirs = child.known
-        different = explain(theirs, self._ours)
+        theirs, different = child.known, child.different
         if not different or different in child.warned or self._warnings[endpoint] == _MOST_WARNINGS:
             return ""
         child.warned.add(different)
@@ -139,12 +142,11 @@ class VersionCheck:
 
         A SystemError under another Python is bytecode misread, and so no failure of the app's. Call :meth:`note` first.
         """
-        theirs = self._children.get((endpoint, result.child_id), _Child()).known
-        different = explain(theirs, self._ours)
-        if not different:
+        child = self._children.get((endpoint, result.child_id))
+        if child is None or not child.different:
             return result.outcome, result.message
-        outcome = result.outcome
-        if outcome in (Outcome.APP_FAILED, Outcome.RAISED) and "python" in differences(theirs, self._ours) \
+        outcome, different = result.outcome, child.different
+        if outcome in (Outcome.APP_FAILED, Outcome.RAISED) and "python" in differences(child.known, self._ours) \
                 and dict(result.info).get("error") == "SystemError":
             outcome = Outcome.NOT_UNPACKED
         return outcome, f"{result.message} ({different})" if outcome in _OUTSIDE_THE_APP else result.message
