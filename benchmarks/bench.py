@@ -1,4 +1,5 @@
 """What a Parsl user gains: the same workloads on real endpoint agents on localhost, with the service's limits on, through five systems in turns.
+Then what no laptop can play: many endpoints, and many tasks.
 
 ``make bench`` (or ``.venv/bin/python benchmarks/bench.py``) prints medians and ranges, and what must be reached; status 1 if any of that was
 missed, or if a run failed. The systems:
@@ -18,6 +19,10 @@ Each run is a process of its own. It starts the children, registers what has to 
 bound by latencies is run in lanes side by side, each with a service and agents of its own; systems take turns within a lane. What is bound by
 the processor is run alone, before that. At the end this executor's runs of some workloads are repeated alone: that is how much the lanes disturb
 one another, and what counts over the lower bound; ratios are of systems that were disturbed alike.
+
+After the agents have ended, programs that need none are run (``bench_scale.py``): ``budget`` (``budget_scale.py``: utilisation of 16 and 64
+endpoints under the request budget, in virtual time), ``core`` (``core_scale.py``: a million tasks on a thousand endpoints) and ``dfk``
+(``dfk_scale.py``: 100,000 tasks through Parsl's DataFlowKernel).
 """
 from __future__ import annotations
 
@@ -33,9 +38,11 @@ from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Dict, Iterator, List, Optional, Sequence, Tuple
 
+import bench_scale
 from bench_lanes import Lane, Prepared
 from bench_plot import plot
 from bench_results import OURS, Measurement, Results
+from bench_scale import Said
 from bench_workloads import (
     PARSL_PERF,
     PERF_SYSTEMS,
@@ -160,9 +167,15 @@ class Bench:
         print(measurement, flush=True)
 
 
+def on_endpoints(names: Sequence[str]) -> bool:
+    """Whether any of that is run on endpoints."""
+    return not set(names) <= set(bench_scale.PROGRAMS)
+
+
 def parse(arguments: Optional[Sequence[str]]) -> argparse.Namespace:
-    names = [*WORKLOADS, PARSL_PERF]
-    parser = argparse.ArgumentParser(description="Times workloads on real endpoint agents on localhost, through this and other executors.")
+    names = [*WORKLOADS, PARSL_PERF, *bench_scale.PROGRAMS]
+    parser = argparse.ArgumentParser(description="Times workloads on real endpoint agents on localhost, through this and other executors, "
+                                                 "and says what the scheduler does with many tasks and endpoints.")
     parser.add_argument("--repeats", type=positive, metavar="N", default=5, help="how often each workload is run with each system (5)")
     parser.add_argument("--only", nargs="+", choices=names, default=names, metavar="WORKLOAD", help=f"of {', '.join(names)} (all)")
     parser.add_argument("--systems", nargs="+", choices=SYSTEMS, default=SYSTEMS, metavar="SYSTEM", help=f"of {', '.join(SYSTEMS)} (all)")
@@ -174,6 +187,8 @@ def parse(arguments: Optional[Sequence[str]]) -> argparse.Namespace:
     options = parser.parse_args(arguments)
     if options.plot is not None and options.plot.suffix not in PICTURES:
         parser.error(f"--plot {options.plot}: the name must end with {', '.join(PICTURES)}")
+    if options.plot is not None and not on_endpoints(options.only):
+        parser.error(f"--plot {options.plot}: there is a picture only of what is run on endpoints")
     return options
 
 
@@ -185,7 +200,7 @@ def _check_writable(file: Path) -> None:
 
 
 def measure(options: argparse.Namespace) -> Results:
-    """Run all that is asked for, and print each run."""
+    """Run all that is asked for on endpoints, and print each run."""
     chosen = [workload for workload in WORKLOADS.values() if workload.name in options.only]
     latency_bound = [workload for workload in chosen if not workload.alone]
     lanes = [Lane(THREE) for _ in range(options.lanes)]
@@ -204,12 +219,11 @@ def measure(options: argparse.Namespace) -> Results:
     return Results(bench.measurements, bench.again)
 
 
-def report(results: Results) -> int:
+def report(results: Results, said: Sequence[Said] = ()) -> int:
     """Print what was measured, and return the exit status."""
-    print(*results.tables(), "", *results.budget(), sep="\n")
-    must, failures = results.requirements(), list(results.failures())
-    print("\nMust reach (medians, and ranges):", *must, *failures, sep="\n", flush=True)
-    return 1 if failures or any(requirement.missed for requirement in must) else 0
+    must, failures = results.requirements(), [*results.failures(), *(each.failure for each in said if each.failure)]
+    print("\nMust reach (medians, and ranges):", *must, *(line for each in said for line in each.must), *failures, sep="\n", flush=True)
+    return 1 if failures or any(requirement.missed for requirement in must) or any(each.status for each in said) else 0
 
 
 def main(arguments: Optional[Sequence[str]] = None) -> int:
@@ -223,8 +237,11 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
         print(f"bench: {e}", file=sys.stderr)
         return 2
     print(f"{os.cpu_count()} processors, {platform.platform()}, Python {platform.python_version()}, load {os.getloadavg()[0]:.1f}", flush=True)
-    results = measure(options)
-    status = report(results)
+    results = Results([])
+    if on_endpoints(options.only):
+        results = measure(options)
+        print(*results.tables(), "", *results.budget(), sep="\n", flush=True)
+    status = report(results, [bench_scale.run(name) for name in bench_scale.PROGRAMS if name in options.only])
     if options.json is not None:
         results.write_json(options.json)
     if options.plot is not None:

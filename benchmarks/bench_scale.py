@@ -44,7 +44,8 @@ class Said:
         """What went wrong, if it did not come to its end; else empty."""
         if self.must and self.status in (0, 1):
             return ""
-        return f"FAILED: {PROGRAMS[self.name][0]} ended with status {self.status}{'' if self.must else ', and said nothing of what must be reached'}"
+        silent = "" if self.must else ", and said nothing of what must be reached"
+        return f"FAILED: {PROGRAMS[self.name][0]} ended with status {self.status}{silent}"
 
 
 def run(name: str) -> Said:

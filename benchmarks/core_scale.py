@@ -8,9 +8,10 @@ endpoints of eight threads that are played in virtual time, and measures process
 * a graph of a hundred layers in which each task waits for two of the layer before, likewise;
 * the bag again, with nothing queued ahead and no limit: each result brings a request, so that a decision is made for each task alone.
 
-The first is run on all numbers of endpoints, the others on the most. Each run has a process of its own. To hand over the lines of the run
-log is included (``make bench-records`` says what becomes of them), and what that takes is shown by a run without it. Garbage collection is
-included: it is the interpreter's as it is set by default, and goes through all that lives, now and then. Status 1 if more is taken than may be.
+The first is run on all numbers of endpoints, the others on the most; ``make bench`` does the first alone, on the most. Each run has a process
+of its own. To hand over the lines of the run log is included (``make bench-records`` says what becomes of them), and what that takes is shown by
+a run without it. Garbage collection is included: it is the interpreter's as it is set by default, and goes through all that lives, now and then.
+Status 1 if more is taken than may be.
 """
 from __future__ import annotations
 
@@ -37,6 +38,10 @@ MOST_BYTES = 1500.0
 
 #: Seconds for a run.
 PATIENCE = 3600.0
+
+#: Which of :data:`simulation.core_speed.SCALED` there are, and the first of them once more, without lines of the run log.
+LOADS = ("bag", "graph", "single")
+BARE = "bare"
 
 STEPS = ("announce", "submit", "dispatch", "result", "leave")
 
@@ -72,9 +77,9 @@ def run(**job: Any) -> Dict[str, Any]:
     return json.loads(told)
 
 
-def timings(tasks: Sequence[int], endpoints: Sequence[int]) -> Iterator[Found]:
-    """Time all loads, the smallest first."""
-    for load in range(len(SCALED)):
+def timings(names: Sequence[str], tasks: Sequence[int], endpoints: Sequence[int]) -> Iterator[Found]:
+    """Time those loads, the smallest first."""
+    for load in (load for load, name in enumerate(LOADS) if name in names):
         for most in endpoints if load == 0 else endpoints[-1:]:
             for count in tasks:
                 yield Found(load, count, most, run(kind="timing", load=load, tasks=count, endpoints=most, log=True))
@@ -107,6 +112,8 @@ def requirements(found: Sequence[Found], memory: Dict[int, Dict[str, float]]) ->
     must: List[Requirement] = []
     for number, load in enumerate(SCALED):
         mine = [f for f in found if f.load == number]
+        if not mine:
+            continue
         most = max(f.endpoints for f in mine)
         sizes = sorted((f for f in mine if f.endpoints == most), key=lambda f: f.tasks)
         few, many = sizes[0], sizes[-1]
@@ -124,6 +131,10 @@ def parse(arguments: Optional[Sequence[str]]) -> argparse.Namespace:
                         help="numbers of tasks (10000 100000 1000000)")
     parser.add_argument("--endpoints", type=positive, nargs="+", metavar="N", default=[10, 100, 1000],
                         help="numbers of endpoints (10 100 1000)")
+    names = [*LOADS, BARE]
+    parser.add_argument("--loads", nargs="+", choices=names, default=names, metavar="LOAD",
+                        help="which to run (all): bag; graph; single: a bag in which each result brings a request; bare: the bag without lines "
+                             "of the run log, with the most tasks and endpoints")
     options = parser.parse_args(arguments)
     options.tasks.sort()
     options.endpoints.sort()
@@ -133,14 +144,16 @@ def parse(arguments: Optional[Sequence[str]]) -> argparse.Namespace:
 def main(arguments: Optional[Sequence[str]] = None) -> int:
     options = parse(arguments)
     found: List[Found] = []
-    for timing in timings(options.tasks, options.endpoints):
+    for timing in timings(options.loads, options.tasks, options.endpoints):
         if not found or timing.load != found[-1].load:
             print("", f"{SCALED[timing.load].text}:", HEAD, sep="\n")
         print(line(timing), flush=True)
         found.append(timing)
     tasks, endpoints = options.tasks[-1], options.endpoints[-1]
-    bare = Found(0, tasks, endpoints, run(kind="timing", load=0, tasks=tasks, endpoints=endpoints, log=False))
-    print("", f"{SCALED[0].text}, without lines of the run log:", HEAD, line(bare), "", NOTES, sep="\n", flush=True)
+    if BARE in options.loads:
+        bare = Found(0, tasks, endpoints, run(kind="timing", load=0, tasks=tasks, endpoints=endpoints, log=False))
+        print("", f"{SCALED[0].text}, without lines of the run log:", HEAD, line(bare), sep="\n")
+    print("", NOTES, sep="\n", flush=True)
     memory = {count: run(kind="memory", tasks=count, endpoints=endpoints) for count in options.tasks}
     print("", "Bytes by which the process grows for each pending task (resident memory), without what the task carries:",
           f"{'tasks':>9}{'core':>9}{'executor':>10}{'both':>8}{'future':>9}", *(memory_line(*each) for each in memory.items()),

@@ -3,12 +3,15 @@ from __future__ import annotations
 
 import json
 import threading
+from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 import bench
 import bench_lanes
+import bench_scale
 from bench_lanes import Run, RunFailed
 from bench_results import Measurement, Results
 from bench_workloads import SIXTEEN, SYSTEMS, THREE, WORKLOADS, Workload
@@ -222,7 +225,9 @@ def test_the_picture_shows_failed_runs_too(tmp_path, name, begins):
 
 @pytest.mark.parametrize("arguments, message", [
     (["--repeats", "0"], "1 or more"), (["--lanes", "-1"], "1 or more"), (["--only", "chain-20"], "invalid choice: 'chain-20'"),
-    (["--systems", "dask"], "invalid choice: 'dask'"), (["--plot", "p.html"], "must end with .png")])
+    (["--systems", "dask"], "invalid choice: 'dask'"),
+    (["--plot", "p.html"], "must end with .png"),
+    (["--plot", "p.png", "--only", "core", "budget"], "only of what is run on endpoints")])
 def test_wrong_arguments_are_refused(capsys, arguments, message):
     with pytest.raises(SystemExit) as ended:
         bench.main(arguments)
@@ -236,6 +241,67 @@ def test_a_file_that_cannot_be_written_is_named_before_anything_is_run(monkeypat
     file = tmp_path / "none" / "out.png"
     assert bench.main([option, str(file)]) == 2
     assert str(file) in capsys.readouterr().err
+
+
+# Programs that need no endpoints
+
+
+@pytest.fixture
+def program(tmp_path, monkeypatch):
+    """Makes "core" a program with that source; its file."""
+    def write(source: str) -> Path:
+        file = tmp_path / "program.py"
+        file.write_text(source)
+        monkeypatch.setitem(bench_scale.PROGRAMS, "core", (str(file), "one", "two"))
+        return file
+    return write
+
+
+def test_the_bench_runs_what_exists():
+    for name, *_ in bench_scale.PROGRAMS.values():
+        assert (Path(bench_scale.__file__).parent / name).is_file()
+
+
+@pytest.mark.parametrize("status", [0, 1])
+def test_what_a_program_says_must_be_reached_is_repeated_at_the_end(program, capsys, status):
+    program(f"import sys\nprint(sys.argv[1:], 'Must reach: no')\nprint('Must reach:\\n  ok one\\n  MISSED two')\nsys.exit({status})")
+    assert bench.main(["--only", "core"]) == status
+    table, end = capsys.readouterr().out.split("\nMust reach (")
+    assert "['one', 'two'] Must reach: no\n" in table
+    assert end.splitlines()[-3:-1] == ["  ok one", "  MISSED two"]
+    assert "FAILED" not in end
+
+
+@pytest.mark.parametrize("source, message", [
+    ("print('Must reach:\\n  ok one')\nraise SystemExit(2)", "FAILED: {} ended with status 2"),
+    ("raise SystemExit(0)", "FAILED: {} ended with status 0, and said nothing of what must be reached")])
+def test_a_program_that_fails_is_named_and_makes_the_status_1(program, capsys, source, message):
+    file = program(source)
+    assert bench.main(["--only", "core"]) == 1
+    assert message.format(file) in capsys.readouterr().out
+
+
+def test_a_program_ends_with_what_runs_it_and_so_does_what_it_started(program, monkeypatch):
+    program("import subprocess, sys\nchild = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(1000)'])\n"
+            "print(child.pid, flush=True)\nchild.wait()")
+    pids: list[int] = []
+
+    def interrupt(*words: str, **how: Any) -> None:
+        if words[0].strip().isdigit():
+            pids.append(int(words[0]))
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(bench_scale, "print", interrupt, raising=False)
+    with pytest.raises(KeyboardInterrupt):
+        bench_scale.run("core")
+    assert pids and not any(psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE for pid in pids)
+
+
+def test_what_runs_on_endpoints_is_all_but_these_programs(monkeypatch, capsys):
+    monkeypatch.setattr(bench, "measure", lambda options: Results([measured()]))
+    monkeypatch.setattr(bench_scale, "run", lambda name: pytest.fail(f"{name} was run"))
+    assert bench.main(["--only", "chain-50"]) == 0
+    assert "chain-50: 50 tasks" in capsys.readouterr().out
 
 
 # A run in a process of its own
