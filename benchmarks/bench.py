@@ -17,7 +17,7 @@ of 2 s on 16 endpoints of one thread; and Parsl's own ``parsl-perf``, 2,000 task
 
 Each run is a process of its own. It starts the children, registers what has to be, and is timed then, with a new request budget. What is
 bound by latencies is run in lanes side by side, each with a service and agents of its own; systems take turns within a lane. What is bound by
-the processor is run alone, before that. At the end this executor's runs of some workloads are repeated alone: that is how much the lanes disturb
+the processor is run alone, before that. At the end this executor's runs of ``sleep-600`` are repeated alone: that is how much the lanes disturb
 one another, and what counts over the lower bound; ratios are of systems that were disturbed alike.
 
 After the agents have ended, programs that need none are run (``bench_scale.py``): ``budget`` (``budget_scale.py``: utilisation of 16 and 64
@@ -36,16 +36,17 @@ import sys
 import time
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from pathlib import Path
-from typing import Dict, Iterator, List, Optional, Sequence, Tuple
+from typing import Callable, Dict, Iterator, List, Optional, Sequence, Tuple
 
 import bench_scale
 from bench_lanes import Lane, Prepared
 from bench_plot import plot
-from bench_results import OURS, Measurement, Results
+from bench_results import MOST_OF_BOUND, OURS, Measurement, Results
 from bench_scale import Said
 from bench_workloads import (
     PARSL_PERF,
     PERF_SYSTEMS,
+    SIXTEEN,
     SYSTEMS,
     THREE,
     WORKLOADS,
@@ -53,11 +54,11 @@ from bench_workloads import (
 )
 from options import positive
 
-#: Lanes with three endpoints, on two processors.
-LANES = 5
+#: Lanes with three endpoints, and how many of these there are for a lane with sixteen, which has a third as many runs.
+LANES, LANES_FOR_ONE_OF_SIXTEEN = 5, 3
 
-#: What is run once more with nothing beside it: what waits most, and what computes most.
-AGAIN = ("chain-50", "sleep-600")
+#: What is run once more with nothing beside it: that which is judged by its lower bound.
+AGAIN = MOST_OF_BOUND[:1]
 
 PICTURES = (".png", ".svg", ".pdf")
 
@@ -116,15 +117,15 @@ class Bench:
             while left:
                 place = dict(zip((system for system in left if system != "htex"), lanes))
                 place["htex"] = lanes[0]  # it uses no endpoints
-                self._in_turns([Prepared(place[system], workload, system, repeat) for system in left if system in place], lanes)
+                self._in_turns([Prepared(place[system], workload, system, repeat) for system in left if system in place], lanes, self._note)
                 left = [system for system in left if system not in place]
 
-    def _in_turns(self, runs: Sequence[Prepared], lanes: Sequence[Lane]) -> None:
+    def _in_turns(self, runs: Sequence[Prepared], lanes: Sequence[Lane], note: Callable[[Measurement], None]) -> None:
         with ThreadPoolExecutor(len(runs)) as pool, stopped_by_errors(lanes):
             try:
                 list(pool.map(Prepared.warm_up, runs))
                 for run in runs:
-                    self._note(run.measure())
+                    note(run.measure())
             finally:
                 for run in runs:
                     run.close()
@@ -154,17 +155,21 @@ class Bench:
             for future in wait([pool.submit(work, lane) for lane in lanes], return_when=FIRST_EXCEPTION).done:
                 future.result()
 
-    def undisturbed(self, workloads: Sequence[Workload], lane: Lane) -> None:
+    def undisturbed(self, workloads: Sequence[Workload], lanes: Sequence[Lane]) -> None:
         """Repeat what this executor did in the lanes with nothing beside it."""
         for workload in workloads:
-            for repeat in self._repeats:
-                with stopped_by_errors([lane]):
-                    self.again.append(lane.measure(workload, OURS, repeat))
-                print(self.again[-1], "(alone)", flush=True)
+            for first in range(0, len(self._repeats), len(lanes)):
+                repeats = self._repeats[first:first + len(lanes)]
+                runs = [Prepared(lane, workload, OURS, repeat) for lane, repeat in zip(lanes, repeats)]
+                self._in_turns(runs, lanes, self._note_again)
 
     def _note(self, measurement: Measurement) -> None:
         self.measurements.append(measurement)
         print(measurement, flush=True)
+
+    def _note_again(self, measurement: Measurement) -> None:
+        self.again.append(measurement)
+        print(measurement, "(alone)", flush=True)
 
 
 def on_endpoints(names: Sequence[str]) -> bool:
@@ -204,7 +209,8 @@ def measure(options: argparse.Namespace) -> Results:
     chosen = [workload for workload in WORKLOADS.values() if workload.name in options.only]
     latency_bound = [workload for workload in chosen if not workload.alone]
     lanes = [Lane(THREE) for _ in range(options.lanes)]
-    others = [Lane(threads) for threads in {len(w.threads): w.threads for w in latency_bound if w.threads != THREE}.values()]
+    sixteen = any(workload.threads == SIXTEEN for workload in latency_bound)
+    others = [Lane(SIXTEEN) for _ in range(-(-options.lanes // LANES_FOR_ONE_OF_SIXTEEN) if sixteen else 0)]
     bench = Bench(options.systems, options.repeats)
     with running([*lanes, *others]):
         for workload in chosen:
@@ -215,7 +221,7 @@ def measure(options: argparse.Namespace) -> Results:
         if latency_bound:
             bench.side_by_side(latency_bound, [*lanes, *others])
         if len(lanes) > 1 and OURS in options.systems:
-            bench.undisturbed([workload for workload in latency_bound if workload.name in AGAIN], lanes[0])
+            bench.undisturbed([workload for workload in latency_bound if workload.name in AGAIN], lanes)
     return Results(bench.measurements, bench.again)
 
 

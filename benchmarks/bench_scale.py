@@ -57,8 +57,8 @@ def run(name: str) -> Said:
     ending = False
     process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True, start_new_session=True,
                                env={**os.environ, "PYTHONUNBUFFERED": "1"})
+    assert process.stdout is not None
     try:
-        assert process.stdout is not None
         for line in process.stdout:
             print(line, end="", flush=True)
             if ending:

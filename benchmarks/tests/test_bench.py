@@ -112,30 +112,37 @@ def test_an_error_in_one_lane_stops_the_others():
     assert all(lane.stopped for lane in lanes)
 
 
-@pytest.mark.parametrize("count", [1, 2, 4])
-def test_what_is_run_alone_never_runs_beside_another_nor_while_one_warms_up(monkeypatch, count):
-    log: list[tuple[str, object, str]] = []
+@pytest.fixture
+def log(monkeypatch):
+    """What the runs do, in order: what, on which lane, which system, which repeat."""
+    log: list[tuple[str, object, str, int]] = []
 
     class Prepared:
         def __init__(self, lane: object, workload: Workload, system: str, repeat: int) -> None:
-            self.lane, self.system, self.repeat = lane, system, repeat
+            self.about = lane, system, repeat
+            self.workload = workload
 
         def warm_up(self) -> None:
-            log.append(("warm", self.lane, self.system))
+            log.append(("warm", *self.about))
 
         def measure(self) -> Measurement:
-            log.append(("run", self.lane, self.system))
-            return measured("bag-2000", self.system, self.repeat)
+            log.append(("run", *self.about))
+            return measured(self.workload.name, *self.about[1:])
 
         def close(self) -> None:
-            log.append(("end", self.lane, self.system))
+            log.append(("end", *self.about))
 
     monkeypatch.setattr(bench, "Prepared", Prepared)
+    return log
+
+
+@pytest.mark.parametrize("count", [1, 2, 4])
+def test_what_is_run_alone_never_runs_beside_another_nor_while_one_warms_up(log, count):
     runs = bench.Bench(SYSTEMS, repeats=2)
     runs.alone(WORKLOADS["bag-2000"], [Lane(THREE) for _ in range(count)])
     assert sorted((found.system, found.repeat) for found in runs.measurements) == sorted((s, r) for s in SYSTEMS for r in (1, 2))
     warm: dict[str, object] = {}
-    for what, lane, system in log:
+    for what, lane, system, _ in log:
         if what == "warm":
             assert lane not in [other for name, other in warm.items() if "htex" not in (name, system)]  # they would share a request budget
             warm[system] = lane
@@ -144,6 +151,19 @@ def test_what_is_run_alone_never_runs_beside_another_nor_while_one_warms_up(monk
         else:
             del warm[system]
     assert not warm
+
+
+@pytest.mark.parametrize("count", [1, 2, 5])
+def test_what_is_repeated_with_nothing_beside_it_is_warm_before_one_after_the_other_runs(log, count):
+    runs = bench.Bench(SYSTEMS, repeats=3)
+    runs.undisturbed([WORKLOADS["sleep-600"]], [Lane(THREE) for _ in range(count)])
+    assert [(found.workload, found.system, found.repeat) for found in runs.again] == [("sleep-600", "multi", repeat) for repeat in (1, 2, 3)]
+    assert not runs.measurements
+    for start in range(0, 3, count):
+        repeats = range(start + 1, min(start + count, 3) + 1)
+        here = [what for what, _, _, repeat in log if repeat in repeats]
+        assert here[:2 * len(repeats)] == ["warm"] * len(repeats) + ["run"] * len(repeats)
+        assert len({lane for what, lane, _, repeat in log if repeat in repeats}) == len(repeats)  # each with a request budget of its own
 
 
 # What is said
