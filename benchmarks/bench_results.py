@@ -127,7 +127,7 @@ class Results:
             runs = [found for found in self.all if found.workload == workload]
             bound = statistics.median(found.lower_bound for found in runs)
             yield ""
-            yield f"{workload}: {runs[0].tasks} tasks, lower bound {bound:.2f} s"
+            yield f"{workload}: {runs[0].tasks} tasks, lower bound {bound:.2f} s{self._greedy(workload)}"
             yield f"  {'':12}{'seconds':26}{'over the lower bound':24}{OURS} over it"
             for system in self.systems(workload):
                 ratio = "" if system == OURS else self.of_other(workload, system).text(3)
@@ -135,6 +135,14 @@ class Results:
             alone = Results(self.again)
             if alone.seconds(workload, OURS).figures:
                 yield f"  {OURS + ' alone':12}{alone.seconds(workload, OURS).text(2):26}{alone.of_bound(workload, OURS).text(2)}"
+
+    def _greedy(self, workload: str) -> str:
+        """What the workload that is judged by its lower bound would take without knowledge of run times, but without any delay, too."""
+        if workload != MOST_OF_BOUND[0]:
+            return ""
+        what, repeats = WORKLOADS[workload], sorted({found.repeat for found in self.all if found.workload == workload})
+        ratios = [what.greedy(tasks) / what.lower_bound(tasks) for tasks in map(what.make, repeats)]
+        return f"; threads that take the next task at once: {Spread(tuple(ratios)).text(2)} over it"
 
     def failures(self) -> Iterator[str]:
         """Runs that failed, each by its name."""

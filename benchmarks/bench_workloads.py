@@ -1,6 +1,7 @@
 """What ``bench.py`` has done: the systems, and the workloads, with the seconds that no schedule can beat."""
 from __future__ import annotations
 
+import heapq
 import random
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -53,6 +54,21 @@ class Workload:
         for task in tasks:
             ends.append(max((ends[parent] for parent in task.parents), default=0.0) + max(task.seconds, PERIOD))
         return max(max(ends), sum(task.seconds for task in tasks) / sum(self.threads.values()))
+
+    def greedy(self, tasks: Sequence[Task]) -> float:
+        """Seconds that independent tasks take if each thread takes the next one whenever it is free: without knowledge, and without any delay.
+
+        Raises
+        ------
+        ValueError
+            If a task waits for another.
+        """
+        free = [0.0] * sum(self.threads.values())
+        for task in tasks:
+            if task.parents:
+                raise ValueError(f"{self.name}: its tasks are not independent")
+            heapq.heapreplace(free, free[0] + task.seconds)
+        return max(free)
 
 
 def _bag(count: int, seconds: float) -> Tuple[Task, ...]:

@@ -57,6 +57,19 @@ def test_the_sleeps_are_log_normal_and_the_same_for_all_systems():
     assert workload.make(3) == workload.make(3) != workload.make(4)
 
 
+def test_threads_that_take_the_next_task_at_once_lose_only_at_the_end():
+    workload = Workload("w", {"a": 1, "b": 1}, False, lambda repeat: ())
+    assert workload.greedy([Task("a", seconds) for seconds in (1.0, 1.0, 1.0, 3.0)]) == 4.0  # 1 + 3 beside 1 + 1
+    with pytest.raises(ValueError, match="not independent"):
+        workload.greedy([Task("a", 1.0), Task("a", 1.0, (0,))])
+
+
+def test_what_is_judged_by_its_lower_bound_is_shown_beside_what_knows_no_delay():
+    first, *_ = [line for line in Results([measured("sleep-600"), measured("sleep-600", repeat=2)]).tables() if line]
+    assert "; threads that take the next task at once: 1.0" in first
+    assert "at once" not in "".join(Results([measured("chain-50")]).tables())
+
+
 # The order
 
 
