@@ -62,7 +62,7 @@ demo: fork agents rabbitmq ## a workflow over the standard library's sources on 
 	@$(BIN)/python demo/stdlib_survey.py $(ARGS)
 
 .PHONY: bench
-bench: fork agents rabbitmq ## all that must be reached: this executor beside others on real endpoints, then at scale; half an hour; JSON=FILE and PLOT=FILE.png write the results
+bench: fork agents rabbitmq ## this executor beside others on real endpoints, then at scale, and what must be reached; half an hour; JSON=FILE and PLOT=FILE.png write the results
 	@$(BIN)/python benchmarks/bench.py $(if $(JSON),--json "$(JSON)") $(if $(PLOT),--plot "$(PLOT)") $(ARGS)
 
 .PHONY: bench-scheduling

@@ -185,15 +185,16 @@ def parse(arguments: Optional[Sequence[str]]) -> argparse.Namespace:
     parser.add_argument("--only", nargs="+", choices=names, default=names, metavar="WORKLOAD", help=f"of {', '.join(names)} (all)")
     parser.add_argument("--systems", nargs="+", choices=SYSTEMS, default=SYSTEMS, metavar="SYSTEM", help=f"of {', '.join(SYSTEMS)} (all)")
     parser.add_argument("--lanes", type=positive, metavar="N", default=LANES,
-                        help=f"three endpoints each, which run side by side ({LANES}); 1: nothing disturbs, and it takes four times as long")
+                        help=f"three endpoints each, which run side by side ({LANES}); with 1 it takes four times as long")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write one object for each run: workload, system, repeat, seconds (null: it "
                                                                   "failed), tasks, lower_bound")
     parser.add_argument("--plot", type=Path, metavar="FILE", help=f"draw the results; {', '.join(PICTURES)}")
     options = parser.parse_args(arguments)
     if options.plot is not None and options.plot.suffix not in PICTURES:
         parser.error(f"--plot {options.plot}: the name must end with {', '.join(PICTURES)}")
-    if options.plot is not None and not on_endpoints(options.only):
-        parser.error(f"--plot {options.plot}: there is a picture only of what is run on endpoints")
+    for option, file in (("--json", options.json), ("--plot", options.plot)):
+        if file is not None and not on_endpoints(options.only):
+            parser.error(f"{option} {file}: only of what is run on endpoints there is one")
     return options
 
 
@@ -247,15 +248,16 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
     if on_endpoints(options.only):
         results = measure(options)
         print(*results.tables(), "", *results.budget(), sep="\n", flush=True)
+        if options.json is not None:
+            results.write_json(options.json)
+        if options.plot is not None:
+            plot(results, options.plot)
     status = report(results, [bench_scale.run(name) for name in bench_scale.PROGRAMS if name in options.only])
-    if options.json is not None:
-        results.write_json(options.json)
-    if options.plot is not None:
-        plot(results, options.plot)
     print(f"It took {(time.monotonic() - start) / 60:.1f} minutes.")
     return status
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda number, _: sys.exit(128 + number))
     sys.exit(main())

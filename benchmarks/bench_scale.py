@@ -4,18 +4,23 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import threading
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Dict, Tuple
 
 from local_globus_compute.processes import kill_all, session_members
 
-#: Programs of this folder with their arguments: of what each can measure, that for which there is a bound.
+#: Programs of this folder with their arguments: all that they judge, but of "core" one load only, since each takes minutes.
 PROGRAMS: Dict[str, Tuple[str, ...]] = {
-    "budget": ("budget_scale.py", "16", "16-configs-specs", "64"),
+    "budget": ("budget_scale.py", "16", "16-log-normal", "16-configs", "16-specs", "16-configs-specs", "64", "64-log-normal", "64-configs",
+               "64-large"),
     "core": ("core_scale.py", "--loads", "bag", "--tasks", "10000", "1000000", "--endpoints", "1000"),
     "dfk": ("dfk_scale.py",),
 }
+
+#: Seconds after which a program is killed.
+PATIENCE = 1200.0
 
 #: The line after which a program says what must be reached, a line for each.
 MUST_REACH = "Must reach:"
@@ -58,6 +63,12 @@ def run(name: str) -> Said:
     process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True, start_new_session=True,
                                env={**os.environ, "PYTHONUNBUFFERED": "1"})
     assert process.stdout is not None
+
+    def kill() -> None:
+        kill_all(lambda: session_members({process.pid}))  # processes of its own, too
+
+    timer = threading.Timer(PATIENCE, kill)
+    timer.start()
     try:
         for line in process.stdout:
             print(line, end="", flush=True)
@@ -66,6 +77,7 @@ def run(name: str) -> Said:
             ending = ending or line.startswith(MUST_REACH)
         return Said(name, process.wait(), tuple(must))
     finally:
-        kill_all(lambda: session_members({process.pid}))  # processes of its own, too
+        timer.cancel()
+        kill()
         process.stdout.close()
         process.wait()

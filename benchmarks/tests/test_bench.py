@@ -1,6 +1,7 @@
 """What the benchmark runs, in which order, and what it says of the times; the times themselves are not measured here."""
 from __future__ import annotations
 
+import importlib
 import json
 import threading
 from pathlib import Path
@@ -260,7 +261,8 @@ def test_the_picture_shows_failed_runs_too(tmp_path, name, begins):
     (["--repeats", "0"], "1 or more"), (["--lanes", "-1"], "1 or more"), (["--only", "chain-20"], "invalid choice: 'chain-20'"),
     (["--systems", "dask"], "invalid choice: 'dask'"),
     (["--plot", "p.html"], "must end with .png"),
-    (["--plot", "p.png", "--only", "core", "budget"], "only of what is run on endpoints")])
+    (["--plot", "p.png", "--only", "core", "budget"], "only of what is run on endpoints"),
+    (["--json", "p.json", "--only", "core"], "only of what is run on endpoints")])
 def test_wrong_arguments_are_refused(capsys, arguments, message):
     with pytest.raises(SystemExit) as ended:
         bench.main(arguments)
@@ -290,9 +292,11 @@ def program(tmp_path, monkeypatch):
     return write
 
 
-def test_the_bench_runs_what_exists():
-    for name, *_ in bench_scale.PROGRAMS.values():
-        assert (Path(bench_scale.__file__).parent / name).is_file()
+@pytest.mark.parametrize("name", bench_scale.PROGRAMS)
+def test_the_programs_exist_and_take_their_arguments(name):
+    file, *arguments = bench_scale.PROGRAMS[name]
+    assert (Path(bench_scale.__file__).parent / file).is_file()
+    importlib.import_module(file[:-len(".py")]).parse(arguments)
 
 
 @pytest.mark.parametrize("status", [0, 1])
@@ -327,7 +331,31 @@ def test_a_program_ends_with_what_runs_it_and_so_does_what_it_started(program, m
     monkeypatch.setattr(bench_scale, "print", interrupt, raising=False)
     with pytest.raises(KeyboardInterrupt):
         bench_scale.run("core")
-    assert pids and not any(psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE for pid in pids)
+    assert pids and not any(is_alive(pid) for pid in pids)
+
+
+def test_a_program_that_hangs_is_killed_and_named(program, monkeypatch, capsys):
+    # what it leaves behind holds its output open
+    file = program("import subprocess, sys\nsubprocess.Popen([sys.executable, '-c', 'import time; time.sleep(1000)'])")
+    monkeypatch.setattr(bench_scale, "PATIENCE", 1.0)
+    assert bench.main(["--only", "core"]) == 1
+    assert f"FAILED: {file} ended" in capsys.readouterr().out
+
+
+def test_what_was_measured_on_endpoints_is_written_before_the_other_programs_run(monkeypatch, tmp_path):
+    file = tmp_path / "out.json"
+    monkeypatch.setattr(bench, "measure", lambda options: Results([measured()]))
+    monkeypatch.setattr(bench_scale, "run", lambda name: pytest.fail("stopped") if json.loads(file.read_text()) else None)
+    with pytest.raises(pytest.fail.Exception, match="stopped"):
+        bench.main(["--only", "chain-50", "core", "--json", str(file)])
+
+
+def is_alive(pid: int) -> bool:
+    """Whether there is such a process, and it has not ended."""
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 def test_what_runs_on_endpoints_is_all_but_these_programs(monkeypatch, capsys):

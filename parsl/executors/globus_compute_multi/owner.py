@@ -82,7 +82,8 @@ TICK_SECONDS = 1.0
 _GRACE_SECONDS = 0.02
 
 #: Least time between two looks at the messages, in seconds. Tasks and results come one by one, hundreds in a second: to be woken by each of them
-#: takes this thread, and those that it takes the interpreter from, as long as to handle it. A message after a quiet time does not wait.
+#: takes this thread, and those that it takes the interpreter from, as long as to handle it. A message after a quiet time does not wait, nor does
+#: a turn.
 _ROUND_SECONDS = 0.01
 
 #: Messages taken before turns are granted again: a burst of submissions shares a request, but cannot keep threads waiting.
@@ -216,7 +217,7 @@ class Owner:
     def _collect(self) -> None:
         try:
             self._batch.append(self._inbox.get(timeout=self._patience()))
-            wait = self._last_look + _ROUND_SECONDS - time.monotonic()
+            wait = min(self._last_look + _ROUND_SECONDS - time.monotonic(), self._patience())
             if wait > 0:
                 time.sleep(wait)
             self._last_look = time.monotonic()

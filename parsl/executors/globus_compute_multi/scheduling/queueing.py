@@ -127,8 +127,9 @@ class QueueAhead:
         self._largest = max(threads.count for threads in pool.classes)  # at least, of those that ever were
         self._fill: Dict[int, float] = {}  # how much is queued ahead for each thread, by place, of those that may have more
         self._queues: List[Tuple[float, int]] = []  # the same in order, the emptiest first
-        # by place: threads at a factor of 1, seconds queued ahead at a factor of 1, whether a child has been asked for
-        self._speeds, self._aheads, self._asked = [0.0] * len(pool.classes), [0.0] * len(pool.classes), [False] * len(pool.classes)
+        # by place: threads at a factor of 1, seconds queued ahead at a factor of 1, tasks queued ahead, whether a child has been asked for
+        count = len(pool.classes)
+        self._speeds, self._aheads, self._queued, self._asked = [0.0] * count, [0.0] * count, [0] * count, [False] * count
         self._fits = -1  # with which factors
 
     @property
@@ -244,6 +245,7 @@ class QueueAhead:
         first, factor = threads.child.classes[0], self._runtimes.factor(threads.endpoint.name)
         self._speeds[threads.place] = threads.count / factor if threads.endpoint.available else 0.0
         self._aheads[first.place] = first.child.ahead_seconds / factor if threads.endpoint.available else 0.0
+        self._queued[first.place] = len(first.child.ahead) if threads.endpoint.available else 0
         self._asked[first.place] = first.child.asked is not None
 
     def check(self) -> None:
@@ -258,10 +260,10 @@ class QueueAhead:
         expected = {t.place: self._fill_of(t) for t in self._pool.classes if t.child.may_queue_ahead and t.free <= 0 and t.endpoint.available}
         assert self._fill == expected, "the account of what is queued ahead is wrong"
         assert self._queues == sorted((fill, place) for place, fill in expected.items())
-        known = self._speeds.copy(), self._aheads.copy(), self._asked.copy()
+        known = self._speeds.copy(), self._aheads.copy(), self._queued.copy(), self._asked.copy()
         for threads in self._pool.classes:
             self._account(threads)
-        assert known == (self._speeds, self._aheads, self._asked), "the account of what threads there are is wrong"
+        assert known == (self._speeds, self._aheads, self._queued, self._asked), "the account of what threads there are is wrong"
 
     def _fill_of(self, threads: Threads) -> float:
         child = threads.child
@@ -290,4 +292,5 @@ class QueueAhead:
             tasks -= left
         # What is queued ahead counts either way, and a share of tasks is rounded up: else each endpoint would leave some of the last short
         # tasks to the next results, over and over.
-        return max(max(seconds, 0.0) / speed, AGENT_SECONDS_PER_TASK * (tasks / len(self._pool) + 0.5)) + sum(self._aheads) / speed
+        return max((max(seconds, 0.0) + sum(self._aheads)) / speed,
+                   AGENT_SECONDS_PER_TASK * ((tasks + sum(self._queued)) / len(self._pool) + 0.5))

@@ -109,6 +109,7 @@ def test_a_bug_in_the_scheduler_fails_all_tasks_those_that_come_later_too(make_o
 
 
 def test_messages_that_come_one_by_one_are_taken_together_every_hundredth_of_a_second(tmp_path, monkeypatch):
+    monkeypatch.setattr(owner_module, "TICK_SECONDS", 60.0)
     with running(tmp_path / "log.jsonl", accepts=False) as harness:
         looks, take = [], harness.owner._take
         monkeypatch.setattr(harness.owner, "_take", lambda message: (looks.append(harness.owner._last_look), take(message)))
@@ -121,13 +122,23 @@ def test_messages_that_come_one_by_one_are_taken_together_every_hundredth_of_a_s
 
 
 def test_a_message_after_a_quiet_time_does_not_wait(tmp_path, monkeypatch):
+    sleeps = []
     with running(tmp_path / "log.jsonl") as harness:
-        harness.submit(1)
+        future = harness.submit(1)
         attempt_id = harness.started()
-        time.sleep(2 * _ROUND_SECONDS)
-        monkeypatch.setattr(owner_module, "time", SimpleNamespace(monotonic=time.monotonic, sleep=lambda _: pytest.fail("it waited")))
+        time.sleep(20 * _ROUND_SECONDS)
+        monkeypatch.setattr(owner_module, "time", SimpleNamespace(monotonic=time.monotonic, sleep=sleeps.append))
         harness.answer(attempt_id)
-        assert harness.stop()[-1]["state"] == "ended"
+        future.result(10)
+        assert not sleeps
+
+
+def test_a_turn_does_not_wait_for_the_next_look_at_the_messages(tmp_path, monkeypatch):
+    monkeypatch.setattr(owner_module, "_ROUND_SECONDS", 1000.0)
+    with running(tmp_path / "log.jsonl") as harness:
+        for task_id in (1, 2):  # on two endpoints
+            harness.submit(task_id)
+            harness.started()
 
 
 def test_shutdown_does_not_wait_behind_what_was_posted_before_it_and_loses_nothing(make_owner):

@@ -179,14 +179,20 @@ class TestQueueingAhead:
         assert not d.scheduler.wants_turn
 
     @pytest.mark.parametrize("requests_per_second", [None, 2.0])
-    def test_the_last_of_short_tasks_are_all_queued_at_once(self, requests_per_second):
-        d = Driver([spec("a", 1), spec("b", 2), spec("c", 8)], requests_per_second=requests_per_second)
-        for endpoint in ("a", "b", "c"):
-            d.warm(endpoint, run_seconds=0.0, runs=40)
-        for _ in range(600):
+    @pytest.mark.parametrize("threads", [(1, 2, 8), (1, 1, 64), (5, 5, 5)])
+    @pytest.mark.parametrize("tasks", [300, 601])
+    def test_the_last_of_short_tasks_are_all_queued_at_once_in_equal_parts(self, requests_per_second, threads, tasks):
+        d = Driver([spec(f"e{i}", count) for i, count in enumerate(threads)], requests_per_second=requests_per_second)
+        for i in range(3):
+            d.warm(f"e{i}", run_seconds=0.0, runs=100)
+        for _ in range(tasks):
             d.submit(size=0)
-        assert all(150 < len(x.attempts) < 250 for x in d.turns())
+        while d.scheduler.wants_turn:
+            d.turn()
+            d.scheduler.ahead._share_uses = 0  # it is computed anew for each turn, as when results come in between
         assert not d.scheduler.pending
+        queued = [len(endpoint.ahead) for endpoint in d.log.endpoints.values()]
+        assert max(queued) < 1.1 * (tasks - sum(threads)) / 3 + 10
 
     def test_what_is_left_at_the_end_is_shared_and_not_hoarded(self):
         d = Driver([spec("a", 2), spec("b", 2)], requests_per_second=2.0)
