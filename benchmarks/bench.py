@@ -22,7 +22,7 @@ one another, and what counts over the lower bound; ratios are of systems that we
 
 After the agents have ended, programs that need none are run (``bench_scale.py``): ``budget`` (``budget_scale.py``: utilisation of 16 and 64
 endpoints under the request budget, in virtual time), ``core`` (``core_scale.py``: a million tasks on a thousand endpoints) and ``dfk``
-(``dfk_scale.py``: 100,000 tasks through Parsl's DataFlowKernel).
+(``dfk_scale.py``: 20,000 tasks through Parsl's DataFlowKernel).
 """
 from __future__ import annotations
 

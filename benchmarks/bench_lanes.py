@@ -28,7 +28,7 @@ WHOLE = "whole"
 PAUSES = {"multi": 11.0, "gce-default": 17.0}
 
 #: Seconds after which a system is given up that does not warm up, run, or end.
-PATIENCE = 240.0
+PATIENCE = 180.0
 
 
 def environment(more: Dict[str, str]) -> Dict[str, str]:

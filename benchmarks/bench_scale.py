@@ -15,8 +15,8 @@ from local_globus_compute.processes import kill_all, session_members
 PROGRAMS: Dict[str, Tuple[str, ...]] = {
     "budget": ("budget_scale.py", "16", "16-log-normal", "16-configs", "16-specs", "16-configs-specs", "64", "64-log-normal", "64-configs",
                "64-large"),
-    "core": ("core_scale.py", "--loads", "bag", "--tasks", "10000", "1000000", "--endpoints", "1000"),
-    "dfk": ("dfk_scale.py",),
+    "core": ("core_scale.py", "--loads", "bag", "--tasks", "10000", "1000000", "--endpoints", "1000", "--memory", "100000"),
+    "dfk": ("dfk_scale.py", "--tasks", "20000"),
 }
 
 #: Seconds after which a program is killed.

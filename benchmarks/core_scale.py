@@ -135,8 +135,10 @@ def parse(arguments: Optional[Sequence[str]]) -> argparse.Namespace:
     parser.add_argument("--loads", nargs="+", choices=names, default=names, metavar="LOAD",
                         help="which to run (all): bag; graph; single: a bag in which each result brings a request; bare: the bag without lines "
                              "of the run log, with the most tasks and endpoints")
+    parser.add_argument("--memory", type=positive, nargs="+", metavar="N", help="numbers of pending tasks whose bytes are counted (as --tasks)")
     options = parser.parse_args(arguments)
     options.tasks.sort()
+    options.memory = sorted(options.memory or options.tasks)
     options.endpoints.sort()
     return options
 
@@ -154,7 +156,7 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
         bare = Found(0, tasks, endpoints, run(kind="timing", load=0, tasks=tasks, endpoints=endpoints, log=False))
         print("", f"{SCALED[0].text}, without lines of the run log:", HEAD, line(bare), sep="\n")
     print("", NOTES, sep="\n", flush=True)
-    memory = {count: run(kind="memory", tasks=count, endpoints=endpoints) for count in options.tasks}
+    memory = {count: run(kind="memory", tasks=count, endpoints=endpoints) for count in options.memory}
     print("", "Bytes by which the process grows for each pending task (resident memory), without what the task carries:",
           f"{'tasks':>9}{'core':>9}{'executor':>10}{'both':>8}{'future':>9}", *(memory_line(*each) for each in memory.items()),
           "core: task, queue and task graph; executor: what it knows of the task; future: what submit returns, a concurrent.futures.Future.",

@@ -77,7 +77,7 @@ def test_the_status_tells_whether_all_is_reached(microseconds, status, monkeypat
     assert ("MISSED" in out) == bool(status) and "1000" in out
     timed = [(fields["load"], fields["tasks"], fields["endpoints"]) for fields in jobs if fields.get("log")]
     assert timed == [(0, 10, 2), (0, 20, 2), (0, 10, 3), (0, 20, 3), *((load, tasks, 3) for load in (1, 2) for tasks in (10, 20))]
-    assert [fields["endpoints"] for fields in jobs if fields["kind"] == "memory"] == [3, 3]
+    assert [(fields["tasks"], fields["endpoints"]) for fields in jobs if fields["kind"] == "memory"] == [(10, 3), (20, 3)]
 
 
 @pytest.mark.parametrize("loads, expected", [(["bag"], [(0, True)] * 2), (["bare", "graph"], [(1, True), (1, True), (0, False)])])
@@ -85,6 +85,7 @@ def test_only_the_loads_that_are_asked_for_are_run_and_judged(loads, expected, m
     jobs = []
     monkeypatch.setattr(core_scale, "run", lambda **fields: jobs.append(fields) or (
         told() if fields["kind"] == "timing" else {"core": 700.0, "executor": 300.0, "future": 1600.0}))
-    assert core_scale.main(["--tasks", "10", "20", "--endpoints", "3", "--loads", *loads]) == 0
+    assert core_scale.main(["--tasks", "10", "20", "--endpoints", "3", "--memory", "7", "--loads", *loads]) == 0
     assert [(fields["load"], fields["log"]) for fields in jobs if fields["kind"] == "timing"] == expected
+    assert [fields["tasks"] for fields in jobs if fields["kind"] == "memory"] == [7]
     assert capsys.readouterr().out.split("Must reach:")[1].count("microseconds a task") == 1
