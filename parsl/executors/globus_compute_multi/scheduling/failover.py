@@ -153,16 +153,17 @@ class Failover:
         endpoint, task, blamed, ran = attempt.threads.endpoint, attempt.task, True, True
         if event.outcome is Outcome.OK:
             self._breaker.ran(task.app, endpoint.name)
-            self.recovered(endpoint)
+            self.recovered(attempt.threads.child)
         elif event.outcome.is_final:
             if self._breaker.failed(task.app, endpoint.name):
                 self.set_aside(endpoint, f"tasks of {task.app} fail there, and run elsewhere")  # what an app raised is the user's
             else:
-                self.recovered(endpoint)
+                self.recovered(attempt.threads.child)
         elif event.by_service:
             task.refusals += 1
-            blamed = task.refusals > REFUSALS or not (self._elsewhere(attempt) or endpoint.worked and endpoint.strikes <= REFUSALS)
-            ran = attempt.threads.child.warm
+            child = attempt.threads.child
+            blamed = task.refusals > REFUSALS or not (self._elsewhere(attempt) or child.worked and endpoint.strikes <= REFUSALS)
+            ran = child.warm
             self._refused(attempt, event.message)
         else:
             endpoint.failures += 1
@@ -299,9 +300,10 @@ class Failover:
         if not told:
             self._act(Report(f"Endpoint {endpoint.name} is left alone for a while, and then tried with one task: {why}"))
 
-    def recovered(self, endpoint: PooledEndpoint) -> None:
-        """A task has run on ``endpoint``."""
-        endpoint.worked, endpoint.failures = True, 0
+    def recovered(self, child: Child) -> None:
+        """A task has run on ``child``, and so on its endpoint."""
+        endpoint = child.endpoint
+        child.worked, endpoint.failures = True, 0
         if endpoint.strikes or endpoint.probing or endpoint.paused_until is not None:
             self._ledger.log((lines.endpoint, endpoint.name, "recovered"))
             endpoint.ran_a_task()

@@ -154,7 +154,7 @@ class Health:
             child.last_result = event.time
         self._heard(endpoint, event.time)
         if event.outcome is Outcome.OK:
-            self._failover.recovered(endpoint)
+            self._failover.recovered(attempt.threads.child)
 
     def _heard(self, endpoint: PooledEndpoint, now: float) -> None:
         endpoint.last_result = now

@@ -80,8 +80,6 @@ class PooledEndpoint:
         Attempts in a row that failed there outside the app.
     trouble : str
         Why it was last left alone, for people.
-    worked : bool
-        Whether a task has ever run on it.
     """
 
     def __init__(self, spec: EndpointSpec) -> None:
@@ -100,7 +98,6 @@ class PooledEndpoint:
         self.probes: Set[str] = set()
         self.failures = 0
         self.trouble = ""
-        self.worked = False
         self.children: List[Child] = []
         self.classes: List[Threads] = []
         for index, class_spec in enumerate(spec.classes):

@@ -97,6 +97,8 @@ class Child:
         When it was first given a task.
     warm : bool
         Whether it has shown that it runs: by a result, or by workers. A *cold* one may wait in a batch queue.
+    worked : bool
+        Whether a task has ever run on it: its ``user_endpoint_config`` is one with which it can start.
     """
 
     def __init__(self, endpoint: "PooledEndpoint", config: Optional[str]) -> None:
@@ -114,6 +116,7 @@ class Child:
         self.calm_until = float("-inf")
         self.asked: Optional[float] = None
         self.warm = False
+        self.worked = False
 
     @property
     def may_queue_ahead(self) -> bool:

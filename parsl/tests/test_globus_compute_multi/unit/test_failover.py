@@ -5,6 +5,7 @@ import pytest
 
 from parsl.executors.globus_compute_multi.scheduling.actions import FailureKind
 from parsl.executors.globus_compute_multi.scheduling.events import Outcome
+from parsl.executors.globus_compute_multi.scheduling.threads import ClassSpec
 from parsl.tests.test_globus_compute_multi.unit.driver import Driver, spec
 from parsl.tests.test_globus_compute_multi.unit.steering import (
     SILENCE,
@@ -253,6 +254,12 @@ class TestRefusal:
         d = Driver([spec("a")], failover_attempts=2)
         warm(d, "a")
         assert self.refusals(d, d.submit()) == 11
+
+    def test_not_with_a_configuration_with_which_nothing_has_run(self):
+        d = Driver([spec("a", [ClassSpec(1, 1), ClassSpec(1, 1, "other")])], failover_attempts=2)
+        d.submit()
+        d.result(d.turn().attempts[0][0])
+        assert self.refusals(d, d.submit(config="other")) == 3
 
 
 class TestFailing:
