@@ -70,6 +70,7 @@ class Pty:
     def __init__(self, command, columns=100, lines=30, **environment):
         self.pid, self.fd = pty.fork()
         if self.pid == 0:
+            signal.signal(signal.SIGINT, signal.SIG_DFL)  # whatever started the tests in the background may have ignored it
             os.execvpe(command[0], command, {**os.environ, "TERM": "xterm-256color", **environment})
         fcntl.ioctl(self.fd, termios.TIOCSWINSZ, struct.pack("HHHH", lines, columns, 0, 0))
         self.output = b""
