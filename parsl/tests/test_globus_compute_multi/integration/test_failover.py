@@ -55,7 +55,8 @@ def test_tasks_of_an_endpoint_that_is_killed_finish_elsewhere_and_it_is_used_aga
         workflow, compute, victim, whom, seconds, tmp_path):
     with pool(workflow, compute, victim) as (app, executor):
         (tmp_path / "marks").mkdir()
-        futures = [app(i, seconds, str(tmp_path / "marks")) for i in range(5)]
+        known = {"estimated_seconds": seconds}  # else the fifth may be queued ahead, behind four that are taken to be as short as the first was
+        futures = [app(i, seconds, str(tmp_path / "marks"), parsl_resource_specification=known) for i in range(5)]
         until(lambda: len(os.listdir(tmp_path / "marks")) == 5, "tasks that run")  # one on the other endpoint; none of them is done
         processes = compute.processes(victim)
         os.kill(processes.children[0] if whom == "child" else processes.parent, signal.SIGKILL)
