@@ -122,17 +122,18 @@ class EarliestFinish(Policy):
         return busy.child.asked is not None and outlook.clearly_faster(busy, free)
 
     def choose(self, task: Task, candidates: Sequence[Threads], outlook: Outlook) -> Threads:
-        """Choose by the expected finish; ties go to the child that the request goes to anyway, then to that which fits best.
+        """Choose by the expected finish; ties go to the child that the request goes to anyway, then to one to which tasks are left that a later
+        request brings, then to that which fits best.
 
         The best fit has the fewest free threads that are enough for all that is pending, or else the most: so few requests fill many
         threads, and what is left free can take the next burst with one.
         """
         caution = self._caution(task)
 
-        def key(threads: Threads) -> Tuple[float, bool, bool, int]:
+        def key(threads: Threads) -> Tuple[float, bool, bool, bool, int]:
             enough = threads.free >= outlook.ready
             finish = outlook.starts_in(task, threads) + caution * outlook.run_seconds(task, threads)
-            return finish, threads.child is not outlook.filling, not enough, threads.free if enough else -threads.free
+            return finish, threads.child is not outlook.filling, not threads.promised, not enough, threads.free if enough else -threads.free
 
         return min(candidates, key=key)
 

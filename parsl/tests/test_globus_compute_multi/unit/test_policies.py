@@ -15,6 +15,7 @@ from parsl.executors.globus_compute_multi.scheduling.policy import (
     Random,
     RoundRobin,
 )
+from parsl.executors.globus_compute_multi.scheduling.threads import ClassSpec
 from parsl.tests.test_globus_compute_multi.unit.driver import Driver, spec
 
 pytestmark = pytest.mark.local
@@ -69,6 +70,18 @@ class TestEarliestFinish:
         for _ in range(13):
             d.submit()
         assert [(x.endpoint, len(x.attempts)) for x in d.turns()] == [("large", 8), ("medium", 4), ("small", 1)]
+
+    @pytest.mark.parametrize("configs", ["a", "ab", "abc"])
+    def test_tasks_that_ask_for_one_configuration_and_another_in_turn_fill_a_child_with_each_request(self, configs):
+        d = Driver([spec(f"e{i}", [ClassSpec(1, 4, config) for config in configs]) for i in range(80)])
+        for _ in range(2):
+            for i in range(len(configs) * 320):
+                d.submit(config=configs[i % len(configs)])
+            dispatches = d.turns()
+            assert {len(dispatch.attempts) for dispatch in dispatches} == {4}
+            for dispatch in dispatches:
+                for attempt_id, _ in dispatch.attempts:
+                    d.result(attempt_id, child_id=f"child {dispatch.config} of {dispatch.endpoint}")
 
     def test_caution_multiplies_run_times_that_are_learned_and_not_those_that_are_given(self):
         for caution, given, place in ((1.0, False, "slow"), (4.0, False, None), (4.0, True, "slow")):
