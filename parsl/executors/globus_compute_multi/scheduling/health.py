@@ -1,6 +1,7 @@
 """What results and statuses tell of endpoints and their children: whether they are there, run, and with how many workers."""
 from __future__ import annotations
 
+import math
 from typing import Any, Dict, Optional
 
 from parsl.executors.globus_compute_multi.scheduling import lines
@@ -58,16 +59,18 @@ class Health:
         self._children: Dict[str, Child] = {}
         self._watching = False
 
-    def due(self, now: float) -> Optional[Target]:
-        """Whose status is to be asked for at ``now``; None if nobody's."""
+    def due(self, now: float, scarce: bool) -> Optional[Target]:
+        """Whose status is to be asked for at ``now``; None if nobody's. ``scarce``: tasks wait for a request."""
         if not self._watching:
             self._watching = True
             for endpoint in self._pool:
                 self._statuses.watch((endpoint.name, None), now)
-        return self._statuses.due(now, lambda target: self._urgency(target, now))
+        return self._statuses.due(now, lambda target: self._urgency(target, now, scarce))
 
-    def _urgency(self, target: Target, now: float) -> Optional[Urgency]:
-        child = None if target[1] is None else self._children.get(target[1])
+    def _urgency(self, target: Target, now: float, scarce: bool) -> Optional[Urgency]:
+        endpoint, child = self._pool[target[0]], None if target[1] is None else self._children.get(target[1])
+        if scarce and endpoint.available and not endpoint.probing and all(child.is_idle for child in endpoint.children):
+            return Urgency(False, math.inf, can_wait=True)  # nothing is lost if it is not as well as it was
         first = None if child is None else next((a for threads in child.classes for a in threads.running.values()), None)
         if child is None or first is None or not child.warm:
             return None

@@ -280,7 +280,7 @@ class Scheduler:
             return
         self._progress.tell(event.time)
         self._failover.check(event.time)
-        target = self._health.due(event.time)
+        target = self._health.due(event.time, scarce=self.wants_turn)
         if target is not None:
             self._act(QueryStatus(*target))
 

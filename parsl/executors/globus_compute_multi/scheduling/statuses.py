@@ -7,11 +7,19 @@ from typing import Callable, Dict, NamedTuple, Optional, Tuple
 Target = Tuple[str, Optional[str]]
 
 
+#: While requests are wanted for tasks, there are so many times as many seconds before what can wait is asked.
+_LEISURE = 4.0
+
+
 class Urgency(NamedTuple):
-    """How badly a status is wanted: whether ``first``, before others, and after how many seconds what is known is stale."""
+    """How badly a status is wanted.
+
+    Whether ``first``, before others; after how many seconds what is known is stale; whether it ``can_wait``, since tasks need the request.
+    """
 
     first: bool
     interval: float
+    can_wait: bool = False
 
 
 class StatusPlan:
@@ -32,7 +40,7 @@ class StatusPlan:
         self._spacing = spacing
         self._heard: Dict[Target, float] = {}
         self._asked: Dict[Target, float] = {}
-        self._next_query = float("-inf")
+        self._last_query = float("-inf")
 
     def watch(self, target: Target, now: float) -> None:
         """Begin to watch ``target``, known to be well at ``now``."""
@@ -54,12 +62,15 @@ class StatusPlan:
 
         ``urgency(target)`` says how badly its status is wanted; None: as usual.
         """
-        if now < self._next_query:
+        if now < self._last_query + self._spacing:
             return None
+        at_leisure = now >= self._last_query + _LEISURE * self._spacing
         best: Optional[Tuple[bool, float, Target]] = None
         for target, heard in self._heard.items():
             usual, wanted = self._interval, urgency(target)
-            first, interval = wanted if wanted is not None else Urgency(False, usual)
+            first, interval, can_wait = wanted if wanted is not None else Urgency(False, usual)
+            if can_wait and not at_leisure:
+                continue
             # an answer that never comes must not stop the round: a query counts as lost after another interval
             if now - heard >= min(interval, usual) and (target not in self._asked or now - self._asked[target] >= usual):
                 key = (not first, heard, target)
@@ -68,5 +79,5 @@ class StatusPlan:
         if best is None:
             return None
         self._asked[best[2]] = now
-        self._next_query = now + self._spacing
+        self._last_query = now
         return best[2]

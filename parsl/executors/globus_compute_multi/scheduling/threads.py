@@ -123,6 +123,11 @@ class Child:
         """Whether attempts may be queued ahead."""
         return self.warm and len(self.classes) == 1 and not self.endpoint.probing
 
+    @property
+    def is_idle(self) -> bool:
+        """Whether it holds no attempts."""
+        return not self.ahead and not any(threads.running for threads in self.classes)
+
     def held(self) -> List[Attempt]:
         """All attempts that it holds, those that run first."""
         return [*(attempt for threads in self.classes for attempt in threads.running.values()), *self.ahead.values()]

@@ -324,6 +324,25 @@ class TestStatusQueries:
             d.tick(0.1)
         assert len(d.queries) == 5  # one each 2.5 s
 
+    @pytest.mark.parametrize("held, offline, queries", [(False, False, 1), (True, False, 4), (False, True, 4)])
+    def test_while_tasks_need_the_requests_those_that_are_well_and_hold_nothing_are_asked_about_seldom(self, held, offline, queries):
+        d = Driver([spec("a", 1), *(spec(f"e{i}", 1) for i in range(20))])
+        d.tick(0)
+        d.tick(31)
+        for i in range(20):
+            if held:
+                d.submit(endpoints=frozenset({f"e{i}"}))
+                d.turn()
+            elif offline:
+                d.status(f"e{i}", False)
+        d.tick(100)
+        d.submit(endpoints=frozenset({"a"}))
+        assert d.scheduler.wants_turn
+        d.queries.clear()
+        for _ in range(125):
+            d.tick(0.1)
+        assert len(d.queries) in (queries, queries + 1)
+
     def test_a_query_without_answer_is_repeated(self):
         d = one()
         d.tick(0)
