@@ -26,7 +26,7 @@ AGENT_SECONDS_PER_TASK = 0.001
 #: Beyond one for each thread, so many tasks of an app may be queued ahead on a child for each of its runs that was seen: the first may be odd.
 TASKS_PER_SAMPLE = 4
 
-#: The fair share of what is left is computed anew when it was asked for as often as this part of the tasks that are left.
+#: The fair share of what is left is computed anew when that has changed by this part, or it was asked for as often as that.
 _SHARE_STALENESS = 64
 
 #: Of tasks that are left to free threads, so many are looked at for their run times.
@@ -120,8 +120,11 @@ class QueueAhead:
         self._runtimes = runtimes
         self._share = 0.0
         self._next_turn_at = float("-inf")
+        self._gap = 0.0
+        self._work_per_child = 0.0  # what is pending, in seconds of each thread of a child
+        self._available = 0  # children
         self.now = float("-inf")
-        self._share_uses = 0
+        self._share_uses = self._share_tasks = 0
         self._children = 0
         self._changed = pool.watch()
         self._largest = max(threads.count for threads in pool.classes)  # at least, of those that ever were
@@ -130,6 +133,7 @@ class QueueAhead:
         # by place: threads at a factor of 1, seconds queued ahead at a factor of 1, tasks queued ahead, whether a child has been asked for
         count = len(pool.classes)
         self._speeds, self._aheads, self._queued, self._asked = [0.0] * count, [0.0] * count, [0] * count, [False] * count
+        self._present = [False] * count
         self._fits = -1  # with which factors
 
     @property
@@ -149,18 +153,21 @@ class QueueAhead:
         if requests_per_second and requests_per_second != self._rule.requests_per_second:
             self._rule = replace(self._rule, requests_per_second=requests_per_second)
         usual = 1 / self._rule.requests_per_second if self._rule.requests_per_second else 0.0
-        self._next_turn_at = self.now + (next_turn if next_turn < math.inf else usual)
+        self._gap = next_turn if next_turn < math.inf else usual
+        self._next_turn_at = self.now + self._gap
 
     def refresh(self, left: int = 0) -> None:
         """Look again at how much is left, if the last look is too old. To be called before :meth:`horizon`, once for many calls.
 
         So many tasks are ``left`` to free threads.
         """
-        if self._share_uses <= 0:
+        tasks = len(self._pending) - left
+        if self._share_uses <= 0 or abs(tasks - self._share_tasks) * _SHARE_STALENESS > self._share_tasks:
             self._look_at_changes()
             self._share = self._fair_share(left)
             self._children = max(len(self._pool), sum(self._asked))
-            self._share_uses = (len(self._pending) - left) // _SHARE_STALENESS
+            self._share_tasks = tasks
+            self._share_uses = tasks // _SHARE_STALENESS
         self._share_uses -= 1
 
     def horizon(self, threads: Threads) -> float:
@@ -170,7 +177,7 @@ class QueueAhead:
         they run.
         """
         share = self._share
-        if self._next_turn_at - self.now > share:
+        if self._reach > share:
             share = max(share, self.until_turn(threads))
         return min(self._rule.horizon(self._children), share)
 
@@ -179,15 +186,28 @@ class QueueAhead:
         return self._rule.worth_a_request(self.horizon(threads))
 
     def until_turn(self, threads: Threads) -> float:
-        """Seconds of work for each thread that are done before another request may be sent: nobody else would do it sooner.
+        """Seconds of work for each thread that are done before others could do it, each of which needs a request of its own.
 
         That counts no thread with a task that is late, or of whose run time nothing is known.
         """
-        gap = self._next_turn_at - self.now
-        if gap <= 0 or self._rule.tasks_per_thread is not None:
+        reach = self._reach
+        if reach <= 0 or self._rule.tasks_per_thread is not None:
             return 0.0
-        free = threads.seconds_until(self._next_turn_at, self.now, self._placement.is_known) / threads.count
-        return min(gap, free, self._rule.horizon(self._children))
+        free = threads.seconds_until(self.now + reach, self.now, self._placement.is_known) / threads.count
+        return min(reach, free, self._rule.horizon(self._children))
+
+    @property
+    def _reach(self) -> float:
+        """Seconds until nobody else would do sooner what is given to a child now: until the next request, at least.
+
+        If requests go to one child after the other, a gap apart, and each is given what lets all end at the same time, as if all were idle and
+        alike, then ``served`` of them are given work before the first has done its share of it.
+        """
+        until_turn, gap, work = self._next_turn_at - self.now, self._gap, self._work_per_child
+        if gap <= 0 or not self._available:
+            return until_turn
+        served = min(self._available, int((1 + math.sqrt(1 + 8 * work / gap)) / 2))
+        return max(until_turn, work / served + gap * (served - 1) / 2)
 
     def is_done_in(self, seconds: float, task: Task, threads: Threads) -> bool:
         """Whether ``task``, queued ahead on ``threads``, is done with all that is before it in so many seconds of each thread."""
@@ -207,7 +227,7 @@ class QueueAhead:
                     return
                 yield self._pool.classes[place]
             return
-        longest = min(self._rule.horizon(self._children), max(self._share, self._next_turn_at - self.now))
+        longest = min(self._rule.horizon(self._children), max(self._share, self._reach))
         most = self._rule.worth_a_request(longest) - self._least_more()
         for fill, place in self._queues:
             if fill > most:
@@ -247,6 +267,7 @@ class QueueAhead:
         self._aheads[first.place] = first.child.ahead_seconds / factor if threads.endpoint.available else 0.0
         self._queued[first.place] = len(first.child.ahead) if threads.endpoint.available else 0
         self._asked[first.place] = first.child.asked is not None
+        self._present[first.place] = threads.endpoint.available
 
     def check(self) -> None:
         """Check that what is known of the queues is so.
@@ -260,10 +281,10 @@ class QueueAhead:
         expected = {t.place: self._fill_of(t) for t in self._pool.classes if t.child.may_queue_ahead and t.free <= 0 and t.endpoint.available}
         assert self._fill == expected, "the account of what is queued ahead is wrong"
         assert self._queues == sorted((fill, place) for place, fill in expected.items())
-        known = self._speeds.copy(), self._aheads.copy(), self._queued.copy(), self._asked.copy()
+        known = [each.copy() for each in (self._speeds, self._aheads, self._queued, self._asked, self._present)]
         for threads in self._pool.classes:
             self._account(threads)
-        assert known == (self._speeds, self._aheads, self._queued, self._asked), "the account of what threads there are is wrong"
+        assert known == [self._speeds, self._aheads, self._queued, self._asked, self._present], "the account of what threads there are is wrong"
 
     def _fill_of(self, threads: Threads) -> float:
         child = threads.child
@@ -281,10 +302,13 @@ class QueueAhead:
         """Seconds that all available threads together would take for the work that has not begun, as far as its run times are known."""
         speed = sum(self._speeds)
         if not speed:
+            self._available = 0
             return 0.0
         seconds, tasks = self._pending.given_seconds, len(self._pending)
         for app, count in self._pending.count_by_app().items():
             seconds += count * (self._runtimes.mean(app) or 0.0)
+        self._available = sum(self._present)
+        self._work_per_child = max(seconds, 0.0) * self._available / speed
         if left:
             first = [task.seconds if task.seconds is not None else self._runtimes.mean(task.app) or 0.0
                      for task in self._pending.first_of_only_shape(min(left, _LOOKED_AT))]

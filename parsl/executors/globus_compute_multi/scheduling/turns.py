@@ -271,6 +271,7 @@ class Turns:
     def _fill_queue(self, child: Child, load: "_Load") -> None:
         """Queue tasks ahead on ``child``, which has no free thread: what it does until the next request, and then what others leave to it."""
         threads = child.classes[0]
+        self._ahead.refresh()
         until_turn = self._ahead.until_turn(threads)
         if until_turn > 0 and self._placement.by_finish:
             self._queue_up(threads, load, until_turn, 0, partial(self._ahead.is_done_in, until_turn))

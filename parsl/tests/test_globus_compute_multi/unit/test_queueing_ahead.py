@@ -116,6 +116,18 @@ class TestQueueingAhead:
         # 2 x 4 children / 2 requests per second = 4 s of 0.25 s tasks
         assert [len(dispatch.attempts) for dispatch in d.turns()] == [1 + 16] * 4
 
+    def test_it_grows_with_children_that_are_used_for_the_first_time_while_much_is_pending(self):
+        d = Driver([spec(f"e{i}", [ClassSpec(1, 1, config) for config in "ab"]) for i in range(20)], requests_per_second=2.0)
+        for i in range(4000):
+            d.submit(config="ab"[i % 2], seconds=2.0)
+        sizes = []
+        for _ in range(100):
+            dispatch = d.turn()
+            sizes.append(len(dispatch.attempts))
+            d.result(dispatch.attempts[0][0], run_seconds=2.0, child_id=f"child {dispatch.config} of {dispatch.endpoint}")
+            d.tick(0.5)
+        assert max(sizes) >= 20  # 2 x 40 children / 2 requests per second = 40 s of 2 s tasks; it was 20 s at first
+
     def test_the_horizon_grows_when_requests_are_granted_more_rarely_than_at_first(self):
         d = Driver([spec(f"e{i}", 1) for i in range(8)], requests_per_second=2.0)
         d.warm("e0", run_seconds=0.5)
@@ -213,14 +225,20 @@ class TestQueueingAhead:
             d.submit()
         assert [(x.endpoint, len(x.attempts)) for x in d.turns()] == [("a", 10), ("b", 2)]
 
-    def test_a_next_turn_of_which_nothing_is_known_is_taken_to_be_as_far_away_as_usual(self):
+    @pytest.mark.parametrize("next_turn", [0.5, float("inf")])  # infinite: nothing is known, so it is as far away as usual
+    def test_those_whose_turn_comes_first_get_more_so_that_all_end_together(self, next_turn):
         d = Driver([spec(f"e{i}", 1) for i in range(8)], requests_per_second=2.0)
         for i in range(8):
             d.warm(f"e{i}", run_seconds=0.1)
-        d.next_turn = float("inf")
+        d.next_turn = next_turn
         for _ in range(80):
             d.submit()
-        assert {len(x.attempts) for x in d.turns()} == {10}
+        ends, begin = [], d.now
+        while d.scheduler.wants_turn:
+            ends.append(d.now - begin + 0.1 * len(d.turn().attempts))
+            d.tick(0.5)
+        # with the same share for each, the eighth would have ended 4.5 s after the beginning
+        assert len(ends) == 6 and max(ends) < 2.9 and min(ends) > 2.4
 
     def test_nothing_is_left_to_free_threads_of_others_that_is_done_before_they_have_their_turn(self):
         d = Driver([spec("a", 1), spec("b", 2), spec("c", 8)], requests_per_second=2.0)
@@ -239,7 +257,7 @@ class TestQueueingAhead:
         d.next_turn = 5.0
         for _ in range(80):
             d.submit()
-        assert [len(x.attempts) for x in d.turns()][0] == 50
+        assert [len(x.attempts) for x in d.turns()] == [64, 16]  # 6.4 s, and 1.6 s after another five
 
     def test_nothing_is_put_behind_a_task_of_which_only_a_guess_is_known_while_others_have_free_threads(self):
         d = Driver([spec("a", 4), spec("b", 8)], requests_per_second=2.0)
