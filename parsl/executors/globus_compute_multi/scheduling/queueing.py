@@ -26,6 +26,10 @@ AGENT_SECONDS_PER_TASK = 0.001
 #: Beyond one for each thread, so many tasks of an app may be queued ahead on a child for each of its runs that was seen: the first may be odd.
 TASKS_PER_SAMPLE = 4
 
+#: A task of an app that was never seen is queued ahead for each thread if at least so many are pending for each thread of the pool (so endpoints
+#: may be that much slower than others, and still be done with it when these are done with the rest), and a second one if twice as many are.
+PENDING_FOR_A_GUESS, MOST_GUESSES = 3, 2
+
 #: The fair share of what is left is computed anew when that has changed by this part, or it was asked for as often as that.
 _SHARE_STALENESS = 64
 
@@ -69,7 +73,7 @@ class AheadRule:
         return max(run_seconds, AGENT_SECONDS_PER_TASK * threads)
 
     def allows(self, *, run_seconds: float, samples: Optional[int], ahead_seconds: float, ahead_tasks: int, threads: int,
-               horizon: float) -> bool:
+               horizon: float, guesses: int = 0) -> bool:
         """Whether one more task may be queued ahead.
 
         Parameters
@@ -77,7 +81,7 @@ class AheadRule:
         run_seconds : float
             Expected run time of the task.
         samples : int or None
-            How many runs of its app were seen; nothing is queued ahead on a guess. None: its run time is given.
+            How many runs of its app were seen. None: its run time is given.
         ahead_seconds : float
             Thread-seconds queued ahead already.
         ahead_tasks : int
@@ -86,10 +90,14 @@ class AheadRule:
             Threads of the endpoint.
         horizon : float
             Seconds to bridge, shrunk to the fair share of what is left.
+        guesses : int
+            How many tasks may be queued ahead if the app was never seen.
         """
         if self.tasks_per_thread is not None:
             return ahead_tasks < self.tasks_per_thread * threads
-        if samples is not None and (samples == 0 or ahead_tasks >= threads + TASKS_PER_SAMPLE * samples):
+        if samples == 0:
+            return ahead_tasks < guesses
+        if samples is not None and ahead_tasks >= threads + TASKS_PER_SAMPLE * samples:
             return False
         # half a task may stick out over the horizon: rounding, not truncation, so that long tasks get few ahead but not always none
         return ahead_seconds + self.thread_seconds(run_seconds, threads) / 2 <= horizon * threads
@@ -133,7 +141,7 @@ class QueueAhead:
         # by place: threads at a factor of 1, seconds queued ahead at a factor of 1, tasks queued ahead, whether a child has been asked for
         count = len(pool.classes)
         self._speeds, self._aheads, self._queued, self._asked = [0.0] * count, [0.0] * count, [0] * count, [False] * count
-        self._present = [False] * count
+        self._present, self._counts = [False] * count, [0] * count
         self._fits = -1  # with which factors
 
     @property
@@ -241,8 +249,14 @@ class QueueAhead:
 
         Half of that may stick out. Infinite if nothing is known of any of them.
         """
-        known = (task.seconds if task.seconds is not None else self._placement.app_seconds(task.app) for task in self._pending.heads()
-                 if task.seconds is not None or self._runtimes.samples(task.app))
+        def seconds(task: Task) -> float:
+            if task.seconds is not None:
+                return task.seconds
+            if self._runtimes.samples(task.app):
+                return self._placement.app_seconds(task.app)
+            return 0.0 if self._guesses(task.app) else math.inf
+
+        known = (seconds(task) for task in self._pending.heads())
         return min(known, default=math.inf) * self._runtimes.least / self._largest / 2 * (1 - 1e-9)
 
     def _look_at_changes(self) -> None:
@@ -263,6 +277,7 @@ class QueueAhead:
 
     def _account(self, threads: Threads) -> None:
         first, factor = threads.child.classes[0], self._runtimes.factor(threads.endpoint.name)
+        self._counts[threads.place] = threads.count
         self._speeds[threads.place] = threads.count / factor if threads.endpoint.available else 0.0
         self._aheads[first.place] = first.child.ahead_seconds / factor if threads.endpoint.available else 0.0
         self._queued[first.place] = len(first.child.ahead) if threads.endpoint.available else 0
@@ -296,7 +311,12 @@ class QueueAhead:
         return child.may_queue_ahead and self._rule.allows(
             run_seconds=self._placement.run_seconds(task, threads),
             samples=None if task.seconds is not None else self._runtimes.samples(task.app),
-            ahead_seconds=child.ahead_seconds, ahead_tasks=len(child.ahead), threads=threads.count, horizon=horizon)
+            ahead_seconds=child.ahead_seconds, ahead_tasks=len(child.ahead), threads=threads.count, horizon=horizon,
+            guesses=threads.count * self._guesses(task.app))
+
+    def _guesses(self, app: str) -> int:
+        """How many tasks of ``app``, which was never seen, may be queued ahead for each thread: few of the many that are pending."""
+        return min(MOST_GUESSES, self._pending.count_by_app().get(app, 0) // (PENDING_FOR_A_GUESS * sum(self._counts)))
 
     def _fair_share(self, left: int) -> float:
         """Seconds that all available threads together would take for the work that has not begun, as far as its run times are known."""

@@ -41,6 +41,39 @@ class TestQueueingAhead:
         d.turn()
         assert not d.scheduler.wants_turn
 
+    @pytest.mark.parametrize("tasks, ahead", [(11, 0), (16, 4), (23, 4), (32, 8), (1000, 8)])
+    def test_one_or_two_for_each_thread_if_they_are_few_of_many(self, tasks, ahead):
+        d = Driver([spec("a", 4)])
+        d.warm("a", "another")
+        for _ in range(4 + tasks):
+            d.submit("unseen")
+        d.turns()
+        assert len(d.log.endpoints["a"].ahead) == ahead and not d.scheduler.wants_turn
+
+    def test_threads_that_are_offline_count_for_what_is_many_too(self):
+        d = Driver([spec("a", 4), spec("b", 12)])
+        d.warm("a", "another")
+        d.now += 100.0
+        d.status("b", False)
+        for _ in range(4 + 47):
+            d.submit("unseen")
+        d.turns()
+        assert not d.log.endpoints["a"].ahead
+        for _ in range(4):
+            d.submit("unseen")
+        d.turns()
+        assert len(d.log.endpoints["a"].ahead) == 4
+
+    @pytest.mark.parametrize("settings", [{}, {"prefetch": 0}])
+    def test_not_on_a_cold_endpoint_nor_against_the_users_will(self, settings):
+        d = Driver([spec("a", 4)], **settings)
+        if settings:
+            d.warm("a", "another")
+        for _ in range(100):
+            d.submit("unseen")
+        d.turns()
+        assert len(d.log.endpoints["a"].running) == 4 and not d.log.endpoints["a"].ahead
+
     def test_short_tasks_are_queued_ahead_up_to_the_horizon_and_no_further(self):
         d = one(threads=2, requests_per_second=2.0)
         d.warm("a", run_seconds=0.5)
