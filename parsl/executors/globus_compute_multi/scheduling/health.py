@@ -69,8 +69,8 @@ class Health:
 
     def _urgency(self, target: Target, now: float, scarce: bool) -> Optional[Urgency]:
         endpoint, child = self._pool[target[0]], None if target[1] is None else self._children.get(target[1])
-        if scarce and endpoint.available and not endpoint.probing and all(child.is_idle for child in endpoint.children):
-            return Urgency(False, math.inf, can_wait=True)  # nothing is lost if it is not as well as it was
+        if scarce and endpoint.available and (child is None or endpoint.count_is_given) and all(c.is_idle for c in endpoint.children):
+            return Urgency(False, math.inf, can_wait=True)  # no task is lost if it is not as well as it was
         first = None if child is None else next((a for threads in child.classes for a in threads.running.values()), None)
         if child is None or first is None or not child.warm:
             return None

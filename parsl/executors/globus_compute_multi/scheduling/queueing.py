@@ -11,6 +11,7 @@ from bisect import bisect_left, insort
 from dataclasses import dataclass, replace
 from typing import Dict, Iterator, List, Optional, Tuple
 
+from parsl.executors.globus_compute_multi.scheduling.even import EvenEnd
 from parsl.executors.globus_compute_multi.scheduling.pending import PendingTasks, Task
 from parsl.executors.globus_compute_multi.scheduling.placement import Placement
 from parsl.executors.globus_compute_multi.scheduling.pool import Pool
@@ -26,11 +27,11 @@ AGENT_SECONDS_PER_TASK = 0.001
 #: Beyond one for each thread, so many tasks of an app may be queued ahead on a child for each of its runs that was seen: the first may be odd.
 TASKS_PER_SAMPLE = 4
 
-#: A task of an app that was never seen is queued ahead for each thread if at least so many are pending for each thread of the pool (so endpoints
-#: may be that much slower than others, and still be done with it when these are done with the rest), and a second one if twice as many are.
+#: A task of an app that was never seen is queued ahead for each thread if at least so many are pending for each thread of the pool, whose run
+#: times may all be the same for what is known; and a second one if twice as many are. So a small part of them is bound that early.
 PENDING_FOR_A_GUESS, MOST_GUESSES = 3, 2
 
-#: The fair share of what is left is computed anew when that has changed by this part, or it was asked for as often as that.
+#: What is left, and what threads there are for it, is looked at anew when that has changed by this part, or was asked for as often as that.
 _SHARE_STALENESS = 64
 
 #: Of tasks that are left to free threads, so many are looked at for their run times.
@@ -95,9 +96,7 @@ class AheadRule:
         """
         if self.tasks_per_thread is not None:
             return ahead_tasks < self.tasks_per_thread * threads
-        if samples == 0:
-            return ahead_tasks < guesses
-        if samples is not None and ahead_tasks >= threads + TASKS_PER_SAMPLE * samples:
+        if samples is not None and ahead_tasks >= (threads + TASKS_PER_SAMPLE * samples if samples else guesses):
             return False
         # half a task may stick out over the horizon: rounding, not truncation, so that long tasks get few ahead but not always none
         return ahead_seconds + self.thread_seconds(run_seconds, threads) / 2 <= horizon * threads
@@ -126,14 +125,9 @@ class QueueAhead:
         self._pending = pending
         self._placement = placement
         self._runtimes = runtimes
-        self._share = 0.0
-        self._next_turn_at = float("-inf")
         self._gap = 0.0
-        self._work_per_child = 0.0  # what is pending, in seconds of each thread of a child
-        self._available = 0  # children
+        self._next_turn_at = float("-inf")
         self.now = float("-inf")
-        self._share_uses = self._share_tasks = 0
-        self._children = 0
         self._changed = pool.watch()
         self._largest = max(threads.count for threads in pool.classes)  # at least, of those that ever were
         self._fill: Dict[int, float] = {}  # how much is queued ahead for each thread, by place, of those that may have more
@@ -141,8 +135,15 @@ class QueueAhead:
         # by place: threads at a factor of 1, seconds queued ahead at a factor of 1, tasks queued ahead, whether a child has been asked for
         count = len(pool.classes)
         self._speeds, self._aheads, self._queued, self._asked = [0.0] * count, [0.0] * count, [0] * count, [False] * count
-        self._present, self._counts = [False] * count, [0] * count
+        self._counts = [threads.count for threads in pool.classes]  # available or not
+        self._threads = sum(self._counts)
         self._fits = -1  # with which factors
+        # what was seen at the last look, with which version of the pool and which factors
+        self._looked_with = -1, -1
+        self._looks_left = 0
+        self._work, self._tasks, self._speed, self._bound, self._bound_tasks, self._children = 0.0, 0, 0.0, 0.0, 0, 0
+        self._even: Optional[EvenEnd] = None  # None: speeds have changed
+        self._share = 0.0
 
     @property
     def enabled(self) -> bool:
@@ -169,32 +170,25 @@ class QueueAhead:
 
         So many tasks are ``left`` to free threads.
         """
-        tasks = len(self._pending) - left
-        if self._share_uses <= 0 or abs(tasks - self._share_tasks) * _SHARE_STALENESS > self._share_tasks:
-            self._look_at_changes()
-            self._share = self._fair_share(left)
-            self._children = max(len(self._pool), sum(self._asked))
-            self._share_tasks = tasks
-            self._share_uses = tasks // _SHARE_STALENESS
-        self._share_uses -= 1
+        if (self._looks_left <= 0 or abs(len(self._pending) - self._tasks) * _SHARE_STALENESS > self._tasks or
+                self._looked_with != (self._pool.version, self._runtimes.fits)):
+            self._look()
+        self._looks_left -= 1
+        self._share = self._fair_share(left)
 
     def horizon(self, threads: Threads) -> float:
-        """Seconds of work to queue ahead: never more than an endpoint's fair share of what is left, or what is done until the next turn.
-
-        What is done by then is not worth a request: nobody else would get it sooner. That counts only threads that are done by then with what
-        they run.
-        """
-        share = self._share
-        if self._reach > share:
+        """Seconds of work to queue ahead: never more than an endpoint's fair share of what is left, or what is done in :meth:`until_turn`."""
+        most, share = self._rule.horizon(self._children), self._share
+        if share < most and self._reach > share:
             share = max(share, self.until_turn(threads))
-        return min(self._rule.horizon(self._children), share)
+        return min(most, share)
 
     def worth_a_request(self, threads: Threads) -> float:
         """Seconds of work of which no more may be queued ahead for each thread, if a request is to bring more."""
         return self._rule.worth_a_request(self.horizon(threads))
 
     def until_turn(self, threads: Threads) -> float:
-        """Seconds of work for each thread that are done before others could do it, each of which needs a request of its own.
+        """Seconds of work for each thread that are better done here than left to others, each of which needs a request of its own.
 
         That counts no thread with a task that is late, or of whose run time nothing is known.
         """
@@ -206,16 +200,13 @@ class QueueAhead:
 
     @property
     def _reach(self) -> float:
-        """Seconds until nobody else would do sooner what is given to a child now: until the next request, at least.
+        """Seconds until the next request, or until all children would be done if they were idle and had one request after the other.
 
-        If requests go to one child after the other, a gap apart, and each is given what lets all end at the same time, as if all were idle and
-        alike, then ``served`` of them are given work before the first has done its share of it.
+        What is done by then need not be shared out evenly: those whose turn comes later would not be done with it sooner.
         """
-        until_turn, gap, work = self._next_turn_at - self.now, self._gap, self._work_per_child
-        if gap <= 0 or not self._available:
-            return until_turn
-        served = min(self._available, int((1 + math.sqrt(1 + 8 * work / gap)) / 2))
-        return max(until_turn, work / served + gap * (served - 1) / 2)
+        if self._even is None:
+            self._even = EvenEnd(self._speeds)
+        return max(self._next_turn_at - self.now, self._even.seconds(self._work, self._gap) if self._gap > 0 else 0.0)
 
     def is_done_in(self, seconds: float, task: Task, threads: Threads) -> bool:
         """Whether ``task``, queued ahead on ``threads``, is done with all that is before it in so many seconds of each thread."""
@@ -277,12 +268,15 @@ class QueueAhead:
 
     def _account(self, threads: Threads) -> None:
         first, factor = threads.child.classes[0], self._runtimes.factor(threads.endpoint.name)
+        self._threads += threads.count - self._counts[threads.place]
         self._counts[threads.place] = threads.count
-        self._speeds[threads.place] = threads.count / factor if threads.endpoint.available else 0.0
+        speed = threads.count / factor if threads.endpoint.available else 0.0
+        if speed != self._speeds[threads.place]:
+            self._speeds[threads.place] = speed
+            self._even = None
         self._aheads[first.place] = first.child.ahead_seconds / factor if threads.endpoint.available else 0.0
         self._queued[first.place] = len(first.child.ahead) if threads.endpoint.available else 0
         self._asked[first.place] = first.child.asked is not None
-        self._present[first.place] = threads.endpoint.available
 
     def check(self) -> None:
         """Check that what is known of the queues is so.
@@ -296,10 +290,11 @@ class QueueAhead:
         expected = {t.place: self._fill_of(t) for t in self._pool.classes if t.child.may_queue_ahead and t.free <= 0 and t.endpoint.available}
         assert self._fill == expected, "the account of what is queued ahead is wrong"
         assert self._queues == sorted((fill, place) for place, fill in expected.items())
-        known = [each.copy() for each in (self._speeds, self._aheads, self._queued, self._asked, self._present)]
+        known = [each.copy() for each in (self._speeds, self._aheads, self._queued, self._asked, self._counts)]
+        assert self._threads == sum(threads.count for threads in self._pool.classes)
         for threads in self._pool.classes:
             self._account(threads)
-        assert known == [self._speeds, self._aheads, self._queued, self._asked, self._present], "the account of what threads there are is wrong"
+        assert known == [self._speeds, self._aheads, self._queued, self._asked, self._counts], "the account of what threads there are is wrong"
 
     def _fill_of(self, threads: Threads) -> float:
         child = threads.child
@@ -307,28 +302,35 @@ class QueueAhead:
 
     def has_room(self, threads: Threads, task: Task, horizon: float) -> bool:
         """Whether ``task`` may be queued ahead on ``threads``."""
-        child = threads.child
+        child, samples, guesses = threads.child, None if task.seconds is not None else self._runtimes.samples(task.app), 0
+        if samples == 0:
+            guesses = threads.count * self._guesses(task.app)
+            horizon = self._rule.horizon(self._children)  # the fair share of what is left knows nothing of such tasks
         return child.may_queue_ahead and self._rule.allows(
-            run_seconds=self._placement.run_seconds(task, threads),
-            samples=None if task.seconds is not None else self._runtimes.samples(task.app),
-            ahead_seconds=child.ahead_seconds, ahead_tasks=len(child.ahead), threads=threads.count, horizon=horizon,
-            guesses=threads.count * self._guesses(task.app))
+            run_seconds=self._placement.run_seconds(task, threads), samples=samples, ahead_seconds=child.ahead_seconds,
+            ahead_tasks=len(child.ahead), threads=threads.count, horizon=horizon, guesses=guesses)
 
     def _guesses(self, app: str) -> int:
         """How many tasks of ``app``, which was never seen, may be queued ahead for each thread: few of the many that are pending."""
-        return min(MOST_GUESSES, self._pending.count_by_app().get(app, 0) // (PENDING_FOR_A_GUESS * sum(self._counts)))
+        return min(MOST_GUESSES, self._pending.count_by_app().get(app, 0) // (PENDING_FOR_A_GUESS * self._threads))
+
+    def _look(self) -> None:
+        """See what is left, as far as its run times are known, and what threads there are for it."""
+        self._look_at_changes()
+        self._work = self._pending.given_seconds
+        for app, count in self._pending.count_by_app().items():
+            self._work += count * (self._runtimes.mean(app) or 0.0)
+        self._tasks = len(self._pending)
+        self._speed, self._bound, self._bound_tasks = sum(self._speeds), sum(self._aheads), sum(self._queued)
+        self._children = max(len(self._pool), sum(self._asked))
+        self._looked_with = self._pool.version, self._runtimes.fits
+        self._looks_left = self._tasks // _SHARE_STALENESS
 
     def _fair_share(self, left: int) -> float:
-        """Seconds that all available threads together would take for the work that has not begun, as far as its run times are known."""
-        speed = sum(self._speeds)
-        if not speed:
-            self._available = 0
+        """Seconds that all available threads together would take for the work that has not begun, but for what is left to free threads."""
+        if not self._speed:
             return 0.0
-        seconds, tasks = self._pending.given_seconds, len(self._pending)
-        for app, count in self._pending.count_by_app().items():
-            seconds += count * (self._runtimes.mean(app) or 0.0)
-        self._available = sum(self._present)
-        self._work_per_child = max(seconds, 0.0) * self._available / speed
+        seconds, tasks = self._work, self._tasks
         if left:
             first = [task.seconds if task.seconds is not None else self._runtimes.mean(task.app) or 0.0
                      for task in self._pending.first_of_only_shape(min(left, _LOOKED_AT))]
@@ -336,5 +338,5 @@ class QueueAhead:
             tasks -= left
         # What is queued ahead counts either way, and a share of tasks is rounded up: else each endpoint would leave some of the last short
         # tasks to the next results, over and over.
-        return max((max(seconds, 0.0) + sum(self._aheads)) / speed,
-                   AGENT_SECONDS_PER_TASK * ((tasks + sum(self._queued)) / len(self._pool) + 0.5))
+        return max((max(seconds, 0.0) + self._bound) / self._speed,
+                   AGENT_SECONDS_PER_TASK * ((tasks + self._bound_tasks) / len(self._pool) + 0.5))

@@ -7,7 +7,7 @@ from typing import Callable, Dict, NamedTuple, Optional, Tuple
 Target = Tuple[str, Optional[str]]
 
 
-#: While requests are wanted for tasks, there are so many times as many seconds before what can wait is asked.
+#: Of so many queries one may be for what can wait, while tasks need the requests.
 _LEISURE = 4.0
 
 
@@ -40,7 +40,7 @@ class StatusPlan:
         self._spacing = spacing
         self._heard: Dict[Target, float] = {}
         self._asked: Dict[Target, float] = {}
-        self._last_query = float("-inf")
+        self._last_query = self._last_that_could_wait = float("-inf")
 
     def watch(self, target: Target, now: float) -> None:
         """Begin to watch ``target``, known to be well at ``now``."""
@@ -64,8 +64,8 @@ class StatusPlan:
         """
         if now < self._last_query + self._spacing:
             return None
-        at_leisure = now >= self._last_query + _LEISURE * self._spacing
-        best: Optional[Tuple[bool, float, Target]] = None
+        at_leisure = now >= self._last_that_could_wait + _LEISURE * self._spacing
+        best: Optional[Tuple[bool, float, Target, bool]] = None
         for target, heard in self._heard.items():
             usual, wanted = self._interval, urgency(target)
             first, interval, can_wait = wanted if wanted is not None else Urgency(False, usual)
@@ -73,11 +73,12 @@ class StatusPlan:
                 continue
             # an answer that never comes must not stop the round: a query counts as lost after another interval
             if now - heard >= min(interval, usual) and (target not in self._asked or now - self._asked[target] >= usual):
-                key = (not first, heard, target)
-                if best is None or key[:2] < best[:2]:
-                    best = key
+                if best is None or (not first, heard) < best[:2]:
+                    best = not first, heard, target, can_wait
         if best is None:
             return None
         self._asked[best[2]] = now
         self._last_query = now
+        if best[3]:
+            self._last_that_could_wait = now
         return best[2]

@@ -71,11 +71,11 @@ class TestEarliestFinish:
             d.submit()
         assert [(x.endpoint, len(x.attempts)) for x in d.turns()] == [("large", 8), ("medium", 4), ("small", 1)]
 
-    @pytest.mark.parametrize("configs", ["a", "ab", "abc"])
+    @pytest.mark.parametrize("configs", ["a", "ab"])
     def test_tasks_that_ask_for_one_configuration_and_another_in_turn_fill_a_child_with_each_request(self, configs):
-        d = Driver([spec(f"e{i}", [ClassSpec(1, 4, config) for config in configs]) for i in range(80)])
+        d = Driver([spec(f"e{i}", [ClassSpec(1, 4, config) for config in configs]) for i in range(60)])
         for _ in range(2):
-            for i in range(len(configs) * 320):
+            for i in range(len(configs) * 240):
                 d.submit(config=configs[i % len(configs)])
             dispatches = d.turns()
             assert {len(dispatch.attempts) for dispatch in dispatches} == {4}

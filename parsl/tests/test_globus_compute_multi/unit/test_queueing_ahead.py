@@ -64,6 +64,14 @@ class TestQueueingAhead:
         d.turns()
         assert len(d.log.endpoints["a"].ahead) == 4
 
+    def test_not_if_others_take_long_for_then_it_may_too(self):
+        d = Driver([spec("a", 4)])
+        d.warm("a", "another", run_seconds=60.0)
+        for _ in range(100):
+            d.submit("unseen")
+        d.turns()
+        assert not d.log.endpoints["a"].ahead
+
     @pytest.mark.parametrize("settings", [{}, {"prefetch": 0}])
     def test_not_on_a_cold_endpoint_nor_against_the_users_will(self, settings):
         d = Driver([spec("a", 4)], **settings)
@@ -272,6 +280,17 @@ class TestQueueingAhead:
             d.tick(0.5)
         # with the same share for each, the eighth would have ended 4.5 s after the beginning
         assert len(ends) == 6 and max(ends) < 2.9 and min(ends) > 2.4
+
+    def test_a_small_endpoint_whose_turn_comes_first_gets_no_more_than_is_done_with_a_large_one(self):
+        d = Driver([spec("large", 100), *(spec(f"small{i}", 1) for i in range(20))], requests_per_second=2.0)
+        for endpoint in d.scheduler.pool:
+            d.warm(endpoint.name, run_seconds=0.1)
+        for i in range(20):
+            d.submit(endpoints=frozenset({f"small{i}"}), priority=-1)  # so that their turns come first
+        for _ in range(3000):  # three seconds for all
+            d.submit()
+        d.next_turn = 0.5
+        assert d.turn().endpoint.startswith("small") and len(list(d.dispatches.values())[-1].attempts) <= 36
 
     def test_nothing_is_left_to_free_threads_of_others_that_is_done_before_they_have_their_turn(self):
         d = Driver([spec("a", 1), spec("b", 2), spec("c", 8)], requests_per_second=2.0)

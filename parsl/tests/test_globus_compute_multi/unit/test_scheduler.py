@@ -343,6 +343,24 @@ class TestStatusQueries:
             d.tick(0.1)
         assert len(d.queries) in (queries, queries + 1)
 
+    def test_nor_are_those_forgotten_if_others_are_always_asked_about_first(self):
+        d = Driver([spec("a", 1), *(spec(f"e{i}", 1) for i in range(40))])
+        d.tick(0)
+        for i in range(20):
+            d.submit(endpoints=frozenset({f"e{i}"}), redispatch=False)
+            d.turn()
+        d.submit(endpoints=frozenset({"a"}))
+        assert d.scheduler.wants_turn
+        for _ in range(200):
+            d.tick(1.0)
+            for query in d.queries:
+                d.status(query.endpoint, True, query.child_id)
+            idle = [query.endpoint for query in d.queries if query.endpoint in {f"e{i}" for i in range(20, 40)}]
+            if idle:
+                break
+            d.queries.clear()
+        assert idle
+
     def test_a_query_without_answer_is_repeated(self):
         d = one()
         d.tick(0)
