@@ -162,12 +162,22 @@ class Disk:
         self.room = None
         self.failures = 0
         self.failed = threading.Event()
+        self._lock = threading.Lock()  # the log has a thread of its own
         self._folder = folder
         self._write = os.write
         monkeypatch.setattr(os, "write", self.write)
         monkeypatch.setattr(runlog, "_RETRY_SECONDS", 0.01)
 
     def write(self, file, data):
+        with self._lock:
+            return self._write_what_there_is_room_for(file, data)
+
+    def make_room(self):
+        """As if others had deleted their files."""
+        with self._lock:
+            self.room = None
+
+    def _write_what_there_is_room_for(self, file, data):
         if self.room is None or all(not os.path.samestat(os.fstat(file), path.stat()) for path in self._folder.iterdir()):
             return self._write(file, data)
         if self.room == 0:
@@ -202,7 +212,7 @@ def test_a_full_disk_costs_no_line_if_there_is_room_again_in_time(path, disk, ca
         log.write(0.0, (dict, {"n": n}))
     wait_until(lambda: disk.failures > 2)
     assert len([record for record in caplog.records if "cannot be written: " in record.message]) == 1
-    disk.room = None
+    disk.make_room()
     wait_until(lambda: any("can be written again; 0 lines were lost" in record.message for record in caplog.records))
     for n in range(20, 40):
         log.write(0.0, (dict, {"n": n}))
@@ -224,7 +234,7 @@ def test_what_a_full_disk_has_cost_is_in_the_log(path, disk, caplog, monkeypatch
         log.write(0.0, (dict, {"n": n}))
     failures = disk.failures
     wait_until(lambda: disk.failures > failures + 1)  # the second after the last line follows when that was taken from the queue
-    disk.room = None
+    disk.make_room()
     wait_until(lambda: any("can be written again" in record.message for record in caplog.records))
     log.write(0.0, (dict, {"n": 1000}))
     assert log.stop(10)
