@@ -14,12 +14,14 @@ _LEISURE = 4.0
 class Urgency(NamedTuple):
     """How badly a status is wanted.
 
-    Whether ``first``, before others; after how many seconds what is known is stale; whether it ``can_wait``, since tasks need the request.
+    Whether ``first``, before others; after how many seconds what is known is stale; whether it ``can_wait``, since tasks need the request;
+    since when there is something that a status could tell.
     """
 
     first: bool
     interval: float
     can_wait: bool = False
+    since: float = float("-inf")
 
 
 class StatusPlan:
@@ -68,11 +70,11 @@ class StatusPlan:
         best: Optional[Tuple[bool, float, Target, bool]] = None
         for target, heard in self._heard.items():
             usual, wanted = self._interval, urgency(target)
-            first, interval, can_wait = wanted if wanted is not None else Urgency(False, usual)
+            first, interval, can_wait, since = wanted if wanted is not None else Urgency(False, usual)
             if can_wait and not at_leisure:
                 continue
             # an answer that never comes must not stop the round: a query counts as lost after another interval
-            if now - heard >= min(interval, usual) and (target not in self._asked or now - self._asked[target] >= usual):
+            if now - max(heard, since) >= min(interval, usual) and (target not in self._asked or now - self._asked[target] >= usual):
                 if best is None or (not first, heard) < best[:2]:
                     best = not first, heard, target, can_wait
         if best is None:

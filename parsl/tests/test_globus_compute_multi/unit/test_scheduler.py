@@ -361,6 +361,36 @@ class TestStatusQueries:
             d.queries.clear()
         assert idle
 
+    def test_a_child_that_was_idle_is_asked_about_if_its_first_tasks_do_not_show_soon_that_it_lives(self):
+        d = Driver([spec("a", 1), *(spec(f"e{i}", 1) for i in range(20))])
+        d.tick(0)
+        d.warm("a")
+        d.submit(endpoints=frozenset({"e0"}))
+        d.tick(60)
+        for name in ("a", *(f"e{i}" for i in range(20))):
+            d.status(name, True)
+        d.submit(endpoints=frozenset({"a"}), seconds=60.0)
+        d.submit(endpoints=frozenset({"e1"}))
+        assert [d.turn().endpoint for _ in range(2)] == ["e0", "a"]
+        assert d.scheduler.wants_turn
+        began = d.now
+        while not any(query.child_id for query in d.queries):
+            d.tick(0.1)
+        assert 5 <= d.now - began < 8
+
+    def test_how_many_workers_a_new_child_has_is_asked_at_once_though_it_is_busy(self):
+        d = Driver([spec("a", 1, count_is_given=False)])
+        d.tick(0)
+        tasks = [d.submit(seconds=60.0) for _ in range(3)]
+        dispatch = d.turn()
+        d.accept(dispatch.dispatch_id)
+        d.tick(1)
+        d.result(dispatch.attempts[0][0])
+        assert d.turn() is not None and len(d.resolved) < len(tasks)
+        while not any(query.child_id for query in d.queries):
+            d.tick(0.1)
+        assert d.now < 4
+
     def test_a_query_without_answer_is_repeated(self):
         d = one()
         d.tick(0)
