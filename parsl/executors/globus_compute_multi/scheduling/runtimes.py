@@ -49,6 +49,9 @@ CERTAIN = 4.0
 #: Fits are this many runs apart in the end; first they are as many as an eighth of the runs seen.
 RUNS_BETWEEN_FITS = 10
 
+#: With many cells fits are as many runs apart as there are cells, when each has so many; before, a part of the runs seen.
+KNOWN_RUNS = 64
+
 
 class _Cell:
     """Runs of one app on one endpoint: mean, and of the logarithm mean and sum of squares around it."""
@@ -167,6 +170,7 @@ class RunTimes:
         self._series: Dict[Tuple[str, bool], _Series] = {}
         self._cells: Dict[str, List[Tuple[_Series, _Cell]]] = {}  # by endpoint
         self._cell_count = 0
+        self._samples: Dict[str, int] = {}  # of each app
         self._observed = 0
         self._fit_at = 1
         self.fits = 0
@@ -212,11 +216,13 @@ class RunTimes:
         if is_new:
             self._cells[endpoint].append((series, series.cells[endpoint]))
             self._cell_count += 1
+        self._samples[app] = self._samples.get(app, 0) + 1
         self._observed += 1
         if self._observed >= self._fit_at:
             self._fit()
-            # with many cells less often, so that the fits cost the same for each run
-            self._fit_at = self._observed + max(1, min(self._observed // 8, RUNS_BETWEEN_FITS), self._cell_count // 4)
+            # with many cells less often, so that the fits cost the same for each run; and seldom when much is known, to which a run adds little
+            well_known = min(self._observed // KNOWN_RUNS, self._cell_count)
+            self._fit_at = self._observed + max(1, min(self._observed // 8, RUNS_BETWEEN_FITS), self._cell_count // 4, well_known)
 
     def mean(self, app: str) -> Optional[float]:
         """Expected seconds of a run of ``app`` on an endpoint of factor 1; None if it has not been seen."""
@@ -225,7 +231,7 @@ class RunTimes:
 
     def samples(self, app: str) -> int:
         """How many runs of ``app`` have been seen."""
-        return sum(self._series[key].samples for key in ((app, False), (app, True)) if key in self._series)
+        return self._samples.get(app, 0)
 
     def typical(self) -> float:
         """What to expect of an app that was never seen, in seconds: the mean over those seen, or 1."""
