@@ -165,6 +165,7 @@ class Pool:
         self._free: Dict[int, Dict[Threads, None]] = {cores: {} for cores in sorted({threads.cores for threads in self.classes})}
         self._paused: Set[PooledEndpoint] = set()
         self._away: Set[PooledEndpoint] = set()
+        self._probing: Set[PooledEndpoint] = set()
         self._fitting: Dict[Tuple[Any, ...], Tuple[Threads, ...]] = {}
         for threads in self.classes:
             self.note(threads)
@@ -210,6 +211,7 @@ class Pool:
         (self._paused.add if paused else self._paused.discard)(endpoint)
         available, endpoint.available = endpoint.available, endpoint.online and not paused
         (self._away.discard if endpoint.available else self._away.add)(endpoint)
+        (self._probing.add if endpoint.available and endpoint.probing else self._probing.discard)(endpoint)
         for threads in endpoint.classes:
             self._note(threads)
         if endpoint.available != available:
@@ -231,8 +233,8 @@ class Pool:
 
     @property
     def any_probing(self) -> bool:
-        """Whether an endpoint that is being probed has free threads."""
-        return any(endpoint.probing and endpoint.available for endpoint in self)
+        """Whether an available endpoint is being probed."""
+        return bool(self._probing)
 
     @property
     def any_free(self) -> bool:
