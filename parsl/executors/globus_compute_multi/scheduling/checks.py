@@ -33,6 +33,7 @@ def check(scheduler: "Scheduler") -> None:
             assert attempt.threads is threads
             assert threads.fits(attempt.task.shape._replace(awaits=None)), f"task {attempt.task.id} does not fit {name}"
             bound[attempt.id] = attempt
+    assert scheduler.pool.any_probing == any(endpoint.available and endpoint.probing for endpoint in scheduler.pool)
     scheduler.placement.check()
     scheduler.ahead.check()
     assert bound == scheduler.attempts, "an attempt is known that no endpoint holds, or the other way round"
@@ -42,7 +43,7 @@ def check(scheduler: "Scheduler") -> None:
         assert task.shape.awaits.endpoint.available, f"task {task.id} waits for threads of an endpoint that is not available"
     unfinished = 0
     for task in scheduler.tasks.values():
-        assert task.active <= scheduler.attempts.keys()
+        assert task.active == sum(attempt.id in scheduler.attempts for attempt in task.attempts)
         unfinished += not task.active
     assert unfinished == len(scheduler.pending), "a task is neither pending nor dispatched"
     assert not (scheduler.closed and (scheduler.tasks or scheduler.attempts))

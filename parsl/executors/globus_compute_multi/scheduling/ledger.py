@@ -60,7 +60,7 @@ class Ledger:
     failed : dict
         Failures and endpoints to avoid of what Parsl may retry, by node.
     now : float
-        Time of the event being handled.
+        Time of the event being handled, or at which all is settled.
     log : callable
         Takes a line for the run log.
     """
@@ -110,11 +110,14 @@ class Ledger:
     def fail(self, task: Task, kind: FailureKind, message: str) -> None:
         """Give up on ``task``, which is not in the queue (any more)."""
         self._placement.end_wait(task)
-        del self.tasks[task.id]
-        task.done = True
+        self._done(task)
         told = {"message": message} if kind is not FailureKind.SHUTDOWN else {}
         self.log((lines.task, task.id, "failed", {"reason": kind.value, **told}))
         self._act(FailTask(task.id, kind, message, task.submitted, task.token))
+
+    def _done(self, task: Task) -> None:
+        del self.tasks[task.id]
+        task.done, task.attempts = True, ()
 
     def withdraw(self, task: Task, kind: FailureKind, message: str) -> None:
         """Give up on ``task``, wherever it is. What an endpoint holds of it is let be; its result will be dropped."""
@@ -125,8 +128,7 @@ class Ledger:
     def resolve(self, attempt: Attempt, outcome: Outcome, message: str, payload: Any, late: bool = False) -> None:
         """Complete a task with what an attempt of it brought; ``late``: after it had ended."""
         task = attempt.task
-        del self.tasks[task.id]
-        task.done = True
+        self._done(task)
         if outcome is not Outcome.OK:
             self._note_failures(task)
         self.log((lines.task_resolved, task.id, outcome is Outcome.OK, attempt.id))
@@ -138,11 +140,9 @@ class Ledger:
         """Begin an attempt of ``task`` on ``threads``, expected to take ``seconds`` of them, in this dispatch."""
         task.tries += 1
         attempt = Attempt(f"{task.id}.{task.tries}", task, threads, seconds, self.now)
-        task.again = bool(task.active)
-        if not task.places:
-            task.active, task.places = set(), {}
-        task.active.add(attempt.id)
-        task.places[attempt.id] = attempt
+        task.again = task.active > 0
+        task.active += 1
+        task.attempts += (attempt,)
         self.attempts[attempt.id] = attempt
         if threads.endpoint.probing:
             threads.endpoint.probes.add(attempt.id)
@@ -172,7 +172,7 @@ class Ledger:
         """
         task = attempt.task
         del self.attempts[attempt.id]
-        task.active.discard(attempt.id)
+        task.active -= 1
         self.log((lines.attempt_finished, attempt.id, "finished", outcome, message, info))
         attempt.threads.endpoint.probes.discard(attempt.id)
         successor = attempt.threads.release(attempt, self.now)
@@ -191,7 +191,7 @@ class Ledger:
             self.fail(task, FailureKind.LOST, f"lost on endpoint {where}: {message}; {_ONCE}")
         elif not task.active:
             self._try_again(task, attempt, outcome, message, blamed)
-        elif task.failures + len(task.active) <= self._failover_attempts:
+        elif task.failures + task.active <= self._failover_attempts:
             task.again = False  # what is left is the attempt that is late
 
     def lose(self, attempts: List[Attempt], why: str, blamed: bool) -> None:
@@ -209,7 +209,7 @@ class Ledger:
             self._placement.renew_avoidance(task, self.now)
         if task.failures > self._failover_attempts:
             self._note_failures(task)
-            tried = ", ".join(sorted({a.threads.endpoint.name for a in task.places.values()}))
+            tried = ", ".join(sorted({a.threads.endpoint.name for a in task.attempts}))
             attempts = f"{task.tries} attempt{'s' if task.tries > 1 else ''}"
             before = f" ({task.failures} failures with those before Parsl retried it)" if task.failures > task.tries else ""
             self.fail(task, FailureKind.ENDPOINTS_FAILED,
@@ -238,7 +238,7 @@ class Ledger:
     def attempt_of(self, attempt_id: str) -> Optional[Attempt]:
         """An attempt, finished or not, if its task is not finished."""
         task = self.tasks.get(int(attempt_id.partition(".")[0]))
-        return None if task is None else task.places.get(attempt_id)
+        return None if task is None else next((attempt for attempt in task.attempts if attempt.id == attempt_id), None)
 
     def take_stray(self, attempt_id: str, outcome: Outcome, message: str, payload: Any, info: Tuple[Tuple[str, Any], ...]) -> None:
         """Take in the result of an attempt that is finished: a duplicate, or one that was given up, yet ran, and completes its task."""

@@ -16,7 +16,6 @@ from typing import (
     List,
     NamedTuple,
     Optional,
-    Set,
     Tuple,
 )
 
@@ -69,10 +68,6 @@ def describe(shape: Shape) -> str:
     return " ".join(needs)
 
 
-_NO_ATTEMPTS: Set[str] = set()
-_NO_PLACES: "Dict[str, Attempt]" = {}
-
-
 @dataclass(eq=False)
 class Task:
     """A task that is not finished.
@@ -98,7 +93,7 @@ class Task:
     """
 
     __slots__ = ("id", "app", "size", "priority", "shape", "node", "seconds", "submitted", "token", "rank", "waits", "tries", "failures",
-                 "active", "places", "again", "company", "refusals", "done")
+                 "active", "attempts", "again", "company", "refusals", "done")
 
     id: int
     app: str
@@ -115,9 +110,9 @@ class Task:
         self.waits = 0  # how often it has waited for a faster thread
         self.tries = 0
         self.failures = 0  # attempts that failed outside the app, perhaps due to the task; also of earlier submissions, if Parsl retries it
-        # what most tasks do not have for most of the time is one object for all, for the sake of the garbage collector
-        self.active: Set[str] = _NO_ATTEMPTS  # IDs of the attempts that may still bring a result
-        self.places: "Dict[str, Attempt]" = _NO_PLACES  # all its attempts, by ID
+        self.active = 0  # attempts that may still bring a result
+        # none when it is done: they refer to it, and would leave it to the garbage collector
+        self.attempts: "Tuple[Attempt, ...]" = ()
         self.again = False  # whether it was started again while its first attempt was late
         self.company: Optional[int] = None  # most tasks in a request that carries it, since one with more was refused
         self.refusals = 0  # how often the child that it was given to did not start
