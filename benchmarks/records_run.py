@@ -223,7 +223,12 @@ def _timed(core_speed: Any, core: str, turns: _Turns, side: int) -> Type[Any]:
                 self.publishing += time.thread_time() - before
                 self._reader.available()
 
-        def _handle(self, step: str, tasks: int, event: Any) -> List[Any]:
+        def _settle(self, step: str = "result") -> None:
+            start = time.thread_time()
+            self._carry_out(self._scheduler.settle(self._now), self._now)
+            self.spent_in[-1] += time.thread_time() - start
+
+        def _handle(self, step: str, tasks: int, event: Any, settle: bool = True) -> List[Any]:
             self._count += 1
             if self._count % EVENTS_A_TURN == 0:
                 self._resolve()
@@ -240,10 +245,16 @@ def _timed(core_speed: Any, core: str, turns: _Turns, side: int) -> Type[Any]:
             elif isinstance(event, events.ResultReceived):
                 event = replace(event, info=_INFO, payload=self._result_message)
             start = time.thread_time()
+            sent = self._carry_out(self._scheduler.handle(event, settle), event.time)
+            self.spent_in[-1] += time.thread_time() - start
+            self._tasks[step] += tasks
+            return sent
+
+        def _carry_out(self, made: List[Any], now: float) -> List[Any]:
             sent = []
-            for action in self._scheduler.handle(event):
+            for action in made:
                 if type(action) is tuple:
-                    self._run_log.write(event.time, action)  # type: ignore[union-attr]
+                    self._run_log.write(now, action)  # type: ignore[union-attr]
                 elif isinstance(action, actions.AttemptEnded):
                     if self._unfinished is not None:
                         self._unfinished.ended(action)
@@ -251,8 +262,6 @@ def _timed(core_speed: Any, core: str, turns: _Turns, side: int) -> Type[Any]:
                         self.jobs.put((action.payload, self._tasks_held.pop(action.task_id).future))
                 elif isinstance(action, actions.Dispatch):
                     sent.append(action)
-            self.spent_in[-1] += time.thread_time() - start
-            self._tasks[step] += tasks
             return sent
 
     return Run

@@ -69,6 +69,7 @@ class AtOnce:
     """
 
     wakes_at = None
+    settled = True
 
     def __init__(self, load: Load) -> None:
         self._requests = list(_requests(load))
@@ -79,7 +80,11 @@ class AtOnce:
         """Whether there is a request left."""
         return self._made < len(self._requests)
 
-    def handle(self, event: Event) -> List[Action]:
+    def settle(self, now: float) -> List[Action]:
+        """Nothing changes."""
+        return []
+
+    def handle(self, event: Event, settle: bool = True) -> List[Action]:
         """Take one event."""
         if isinstance(event, TurnGranted):
             (endpoint, config), mpi, tasks = self._requests[self._made]

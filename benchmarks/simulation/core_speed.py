@@ -10,6 +10,7 @@ from collections import deque
 from dataclasses import dataclass
 from typing import Deque, Dict, Iterable, List, Optional, Tuple
 
+from parsl.executors.globus_compute_multi.owner import MESSAGES_A_ROUND, ROUND_SECONDS
 from parsl.executors.globus_compute_multi.scheduling.actions import (
     Dispatch,
     QueryStatus,
@@ -223,11 +224,16 @@ class CoreRun:
                 self._now = number * 1e-5
                 parents = self._parents(number)
                 self._missing[number] = len(parents)
-                self._handle("announce", 1, TaskAnnounced(self._now, number, f"app{number % APPS}", parents))
+                self._handle("announce", 1, TaskAnnounced(self._now, number, f"app{number % APPS}", parents), settle=False)
+                if number % MESSAGES_A_ROUND == 0:
+                    self._settle("announce")
         for number in range(self._load.tasks):
             self._now += 1e-5
             if not self._missing[number]:
                 self._submit(number)
+            if number % MESSAGES_A_ROUND == 0:
+                self._settle("submit")
+        self._settle("submit")
         if self._load.together is None:
             self._run_in_virtual_time()
         else:
@@ -254,11 +260,11 @@ class CoreRun:
         self._numbers.append(number)
         self._handle("submit", 1, TaskSubmitted(
             self._now, len(self._numbers) - 1, f"app{number % APPS}", 1000, cores, node=number if load.layers else None,
-            filesystem=f"endpoint{number % load.endpoints}" if load.pinned else None))
+            filesystem=f"endpoint{number % load.endpoints}" if load.pinned else None), settle=False)
 
     def _leave(self, number: int) -> None:
         """Let a task be done, and submit those that waited for nothing else."""
-        self._handle("leave", 1, TaskLeft(self._now, number))
+        self._handle("leave", 1, TaskLeft(self._now, number), settle=False)
         below = number + self._width
         if below < self._load.tasks:
             for child in {below, self._beside(below, -1)}:
@@ -280,6 +286,7 @@ class CoreRun:
                 self._bound[endpoint] = deque(held[together:])
             for attempt in held[:together]:
                 self._result(endpoint, attempt)
+            self._settle()
             while self._scheduler.wants_turn and self.spent < self._limit:
                 self._turn()
 
@@ -288,19 +295,24 @@ class CoreRun:
     def _run_in_virtual_time(self) -> None:
         rate = self._load.rule.requests_per_second
         turn_at = tick_at = self._now
+        look_at = self._now  # not before then
         while self._left and self.spent < self._limit:
             wakes_at = self._wakes_at()
-            happens_at = self._events[0][0] if self._events else math.inf
-            turns_at = turn_at if self._scheduler.wants_turn else math.inf
+            happens_at = max(self._events[0][0], look_at) if self._events else math.inf
+            turns_at = turn_at if self._scheduler.wants_turn or not self._scheduler.settled else math.inf
             if min(wakes_at, happens_at, turns_at) == math.inf:
                 raise RuntimeError(f"nothing happens any more at {self._now} s, and {self._left} tasks have no result")
             self._now = max(self._now, min(tick_at, wakes_at, happens_at, turns_at))
             if self._now >= min(tick_at, wakes_at):
                 tick_at = self._now + TICK_SECONDS
                 self._tick()
-            while self._events and self._events[0][0] <= self._now:
-                self._happen(*heapq.heappop(self._events)[2:])
-            while self._scheduler.wants_turn and self._now >= turn_at and self.spent < self._limit:
+            if happens_at <= self._now:
+                look_at = self._now + ROUND_SECONDS
+                while self._events and self._events[0][0] <= self._now:
+                    self._happen(*heapq.heappop(self._events)[2:])
+            if self._now >= turn_at:  # the owner does not look before a turn may be granted
+                self._settle()
+            while self._now >= turn_at and self._scheduler.wants_turn and self.spent < self._limit:
                 turn_at = self._now if rate is None else self._now + 1 / rate
                 self._begin(self._turn())
 
@@ -359,7 +371,8 @@ class CoreRun:
 
     def _result(self, endpoint: str, attempt: str) -> None:
         number = self._number(attempt)
-        self._handle("result", 1, ResultReceived(self._now, attempt, Outcome.OK, self._run_seconds(endpoint, attempt), f"child of {endpoint}"))
+        event = ResultReceived(self._now, attempt, Outcome.OK, self._run_seconds(endpoint, attempt), f"child of {endpoint}")
+        self._handle("result", 1, event, settle=False)
         if not self._done[number]:  # it may have been started twice
             self._done[number] = 1
             self._left -= 1
@@ -372,14 +385,23 @@ class CoreRun:
     def _run_seconds(self, endpoint: str, attempt: str) -> float:
         return self._seconds[self._number(attempt)] / self._speeds[endpoint]
 
-    def _handle(self, step: str, tasks: int, event: Event) -> List[Dispatch]:
+    def _settle(self, step: str = "result") -> None:
+        """Let the core see what all that has come in has changed."""
         start = time.process_time()
-        actions = self._scheduler.handle(event)
-        seconds = max(0.0, time.process_time() - start - _CLOCK_SECONDS)
+        self._scheduler.settle(self._now)
+        self._note(step, 0, time.process_time() - start, "settle")
+
+    def _note(self, step: str, tasks: int, seconds: float, kind: str) -> None:
+        seconds = max(0.0, seconds - _CLOCK_SECONDS)
         self._spent[step] += seconds
         self._tasks[step] += tasks
         if seconds > self._longest:
-            self._longest, self._longest_kind = seconds, type(event).__name__
+            self._longest, self._longest_kind = seconds, kind
+
+    def _handle(self, step: str, tasks: int, event: Event, settle: bool = True) -> List[Dispatch]:
+        start = time.process_time()
+        actions = self._scheduler.handle(event, settle)
+        self._note(step, tasks, time.process_time() - start, type(event).__name__)
         sent = []
         for action in actions:
             if isinstance(action, Dispatch):

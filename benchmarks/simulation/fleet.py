@@ -126,8 +126,15 @@ class Load:
 class Core(Protocol):
     """What decides: the executor's scheduler, or another one that takes and gives the same."""
 
-    def handle(self, event: Event) -> Sequence[Action]:
-        """Take one event; the actions to be carried out."""
+    def handle(self, event: Event, settle: bool) -> Sequence[Action]:
+        """Take one event; the actions to be carried out. ``settle``: see what has changed for the tasks that are pending."""
+
+    def settle(self, now: float) -> Sequence[Action]:
+        """See what has changed."""
+
+    @property
+    def settled(self) -> bool:
+        """Whether there is nothing to be seen."""
 
     @property
     def wants_turn(self) -> bool:
@@ -260,8 +267,11 @@ class Fleet:
 
     # the executor's threads
 
-    def _handle(self, event: Event) -> None:
-        for action in self._core.handle(event):
+    def _handle(self, event: Event, settle: bool = False) -> None:
+        self._carry_out(self._core.handle(event, settle))
+
+    def _carry_out(self, actions: Sequence[Action]) -> None:
+        for action in actions:
             if isinstance(action, Dispatch):
                 self._send(action)
             elif isinstance(action, QueryStatus):
@@ -273,12 +283,20 @@ class Fleet:
     def _serve(self) -> None:
         """Let the owner take turns, and the status poller ask, as the governor allows; then see when to look again."""
         look_at = math.inf
-        while self._core.wants_turn and self._under_way < (SENDERS if self._task_group else 1):
+        while self._under_way < (SENDERS if self._task_group else 1):
+            wait = self._turn_wait()
+            if wait > 0:
+                look_at = self._now + wait + _ROUNDING
+                break
+            self._carry_out(self._core.settle(self._now))
+            if not self._core.wants_turn:
+                self._governor.want_no_submission()
+                break
             if not self._governor.try_submission():
                 look_at = self._now + max(self._governor.submission_wait(), 0.0) + _ROUNDING
                 break
             under_way = self._under_way
-            self._handle(TurnGranted(self._now, self._governor.requests_per_second, self._governor.submission_gap))
+            self._handle(TurnGranted(self._now, self._governor.requests_per_second, self._governor.submission_gap), settle=True)
             if self._under_way == under_way:
                 self._governor.unused()
                 if self._core.wants_turn:
@@ -296,13 +314,19 @@ class Fleet:
             self._look_at = look_at
             self._at(look_at, self._look, None)
 
+    def _turn_wait(self) -> float:
+        """When the owner looks whether a turn is wanted."""
+        if self._core.wants_turn:
+            return self._governor.submission_wait()
+        return math.inf if self._core.settled else self._governor.submission_gap
+
     def _look(self, _: Any) -> None:
         wakes_at = self._core.wakes_at
         if wakes_at is not None and wakes_at <= self._now:
-            self._handle(Tick(self._now))
+            self._handle(Tick(self._now), settle=True)
 
     def _tick(self, _: Any) -> None:
-        self._handle(Tick(self._now))
+        self._handle(Tick(self._now), settle=True)
         self._at(self._now + _TICK_SECONDS, self._tick, None)
 
     def _send(self, dispatch: Dispatch) -> None:

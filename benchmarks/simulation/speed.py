@@ -88,7 +88,7 @@ def rank_seconds(parents: Parents, refresh: bool) -> float:
 class _ExactRanks(TaskGraph):
     """All ranks afresh at every event, whatever it costs."""
 
-    def refresh(self, estimate: Callable[[str], float], now: float, by_clock: bool = True) -> bool:
+    def refresh(self, estimate: Callable[[str], float], now: float, by_clock: bool = True, events: int = 1) -> bool:
         self._compute_ranks(estimate)
         return True
 

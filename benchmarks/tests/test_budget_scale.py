@@ -69,9 +69,12 @@ def test_a_run_can_be_cut_off():
 
 def test_a_core_that_makes_nothing_of_its_turns_is_an_error():
     class Idle:
-        wants_turn, wakes_at = True, None
+        wants_turn, wakes_at, settled = True, None, True
 
-        def handle(self, event):
+        def handle(self, event, settle):
+            return []
+
+        def settle(self, now):
             return []
 
     with pytest.raises(FleetError, match="makes nothing of it"):
@@ -84,10 +87,10 @@ def test_an_unanswered_request_is_the_only_one_until_the_service_has_made_the_ta
             super().__init__(load)
             self.times = []
 
-        def handle(self, event):
+        def handle(self, event, settle=True):
             if isinstance(event, TurnGranted):
                 self.times.append(event.time)
-            return super().handle(event)
+            return super().handle(event, settle)
 
     core = Eager(Load("eager", 8, 80))
     Fleet(Load("eager", 8, 80), core).run()

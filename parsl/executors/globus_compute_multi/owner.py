@@ -3,12 +3,13 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import queue
 import threading
 import time
 from collections import deque
 from functools import partial
-from typing import Callable, Deque, Dict, Iterator, Optional
+from typing import Callable, Deque, Dict, Iterator, Optional, Sequence
 
 from parsl.executors.globus_compute_multi.cancelling import Cancellations, answer
 from parsl.executors.globus_compute_multi.compute.dispatcher import (
@@ -84,10 +85,10 @@ _GRACE_SECONDS = 0.02
 #: Least time between two looks at the messages, in seconds. Tasks and results come one by one, hundreds in a second: to be woken by each of them
 #: takes this thread, and those that it takes the interpreter from, as long as to handle it. A message after a quiet time does not wait, nor does
 #: a turn.
-_ROUND_SECONDS = 0.01
+ROUND_SECONDS = 0.01
 
 #: Messages taken before turns are granted again: a burst of submissions shares a request, but cannot keep threads waiting.
-_MESSAGES_A_ROUND = 1000
+MESSAGES_A_ROUND = 1000
 
 
 class Owner:
@@ -197,16 +198,23 @@ class Owner:
         wake = self._scheduler.wakes_at
         if now >= self._next_tick or (wake is not None and now >= wake):
             self._next_tick = now + TICK_SECONDS
-            self._handle(Tick(now))
+            self._handle(Tick(now), settle=True)
             self._tally.tick(now)
             self._matcher.forget_others(self._scheduler.attempts)
             self._watch.tick(now, self._scheduler.attempts)
             for task_uuid, outcome in self._matcher.expire(now):
                 self._run_log.write(now, (lines.attempt, None, "unmatched", {"task_uuid": task_uuid, "outcome": outcome.value}))
-        while now >= self._turns_from and not self._shutting_down.is_set() and self._turn_possible() and self._governor.try_submission():
+        while self._turn_wait() <= 0 and not self._shutting_down.is_set():
+            now = time.monotonic()
+            self._carry_out(now, self._scheduler.settle(now))
+            if not self._scheduler.wants_turn:
+                self._governor.want_no_submission()
+                break
+            if not self._governor.try_submission():
+                break
             self._permit.release()
             try:
-                self._handle(TurnGranted(now, self._governor.requests_per_second, self._governor.submission_gap))
+                self._handle(TurnGranted(now, self._governor.requests_per_second, self._governor.submission_gap), settle=True)
             finally:
                 self._give_back_permit()  # if the turn brought nothing
 
@@ -217,11 +225,11 @@ class Owner:
     def _collect(self) -> None:
         try:
             self._batch.append(self._inbox.get(timeout=self._patience()))
-            wait = min(self._last_look + _ROUND_SECONDS - time.monotonic(), self._patience())
+            wait = min(self._last_look + ROUND_SECONDS - time.monotonic(), self._patience())
             if wait > 0:
                 time.sleep(wait)
             self._last_look = time.monotonic()
-            while len(self._batch) < _MESSAGES_A_ROUND:
+            while len(self._batch) < MESSAGES_A_ROUND:
                 self._batch.append(self._inbox.get_nowait())
         except queue.Empty:
             pass
@@ -243,12 +251,19 @@ class Owner:
         """Seconds until there is something to do if no message comes."""
         wake = self._scheduler.wakes_at
         wait = (self._next_tick if wake is None else min(self._next_tick, wake)) - time.monotonic()
-        if self._turn_possible():
-            wait = min(wait, max(self._governor.submission_wait(), self._turns_from - time.monotonic()))
-        return max(0.0, wait)
+        return max(0.0, min(wait, self._turn_wait()))
 
-    def _turn_possible(self) -> bool:
-        return self._dispatcher.capacity(self._under_way) and self._scheduler.wants_turn
+    def _turn_wait(self) -> float:
+        """Seconds until a turn may be granted, or it is worth while to see whether one is wanted by now, which takes a look at much."""
+        if not self._dispatcher.capacity(self._under_way):
+            return math.inf
+        if self._scheduler.wants_turn:
+            gap = self._governor.submission_wait()  # keeps this executor in line
+        elif not self._scheduler.settled:
+            gap = self._governor.submission_gap
+        else:
+            return math.inf
+        return max(gap, self._turns_from - time.monotonic())
 
     def _put_off_turns(self) -> None:
         now = time.monotonic()
@@ -333,10 +348,13 @@ class Owner:
         if noted.warning:
             logger.warning(noted.warning)
 
-    def _handle(self, event: Event) -> None:
-        for action in self._scheduler.handle(event):
+    def _handle(self, event: Event, settle: bool = False) -> None:
+        self._carry_out(event.time, self._scheduler.handle(event, settle))
+
+    def _carry_out(self, now: float, actions: Sequence[Action]) -> None:
+        for action in actions:
             if type(action) is tuple:
-                self._run_log.write(event.time, action)
+                self._run_log.write(now, action)
             else:
                 self._perform(action)
 

@@ -135,6 +135,12 @@ class Governor:
         """Take a permit for a submission, if this thread may have one now: it is to be given back with :meth:`ended` or :meth:`unused`."""
         return self.try_permit(Kind.SUBMISSION, threading.get_ident())
 
+    def want_no_submission(self) -> None:
+        """Give up this thread's place in line, so that others need not wait for it."""
+        with self._changed:
+            if self._wishes.pop(threading.get_ident(), None) is not None:
+                self._changed.notify_all()
+
     def wait(self, kind: Kind, who: object) -> float:
         """Seconds after which :meth:`try_permit` may succeed; 0.0 or less: now. Keeps ``who`` in line, as that does."""
         with self._changed:

@@ -76,7 +76,7 @@ class Health:
             return None
         if now - first.began > _LATE * self._placement.run_seconds(first.task, first.threads) + _LATENCY_SECONDS:
             return Urgency(True, 0.0)
-        # a child that has been idle is asked about if its first tasks do not show soon that it lives; but how many workers it has only a status tells
+        # a child that was idle is asked about if its first tasks do not show soon that it lives; how many workers it has only a status tells
         return Urgency(False, max(SHORTEST_INTERVAL, child.heartbeat / 2), since=first.began if endpoint.count_is_given else -math.inf)
 
     def status(self, event: StatusReceived) -> None:

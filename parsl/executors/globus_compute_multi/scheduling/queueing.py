@@ -116,7 +116,7 @@ class QueueAhead:
     Attributes
     ----------
     now : float
-        Time of the event being handled.
+        Time of the event being handled, or at which all is settled.
     """
 
     def __init__(self, rule: AheadRule, pool: Pool, pending: PendingTasks, placement: Placement, runtimes: RunTimes) -> None:

@@ -1,7 +1,8 @@
 """The scheduler: a state machine over tasks, attempts and endpoints.
 
 Nothing outside changes its state, and it does nothing itself: :meth:`Scheduler.handle` takes one event and returns the actions to be
-carried out, in order. One thread owns a scheduler; there are no locks.
+carried out, in order. What events change for the tasks that are pending is looked at when a turn may be granted (:meth:`Scheduler.settle`),
+since that takes a look at much. One thread owns a scheduler; there are no locks.
 """
 from __future__ import annotations
 
@@ -101,6 +102,10 @@ class Settings:
     status_spacing: float = 2.5
 
 
+#: Events after which nothing is different that a turn depends on.
+_WITHOUT_WANT = frozenset({DispatchAccepted, TaskAnnounced, TaskLeft})
+
+
 class Scheduler:
     """Decides which task goes to which endpoint, when.
 
@@ -111,6 +116,11 @@ class Scheduler:
     settings : Settings
     policy : Policy, optional
         Default: :class:`~.policy.EarliestFinish`.
+
+    Attributes
+    ----------
+    settled : bool
+        Whether all is as the events require that were handled.
     """
 
     def __init__(self, endpoints: Sequence[EndpointSpec], settings: Settings, policy: Optional[Policy] = None) -> None:
@@ -138,6 +148,8 @@ class Scheduler:
                               statuses=StatusPlan(settings.status_interval, settings.status_spacing))
         self._progress = Progress(pool=self.pool, graph=self.graph, ledger=self._ledger, placement=self.placement, runtimes=self._runtimes)
         self._want = Want.NOTHING
+        # since all was settled
+        self.settled, self._look_again, self._tick_since, self._events_since = True, False, False, 0
         self._open_dispatches: Dict[int, Tuple[str, ...]] = {}
         self._dispatch_count = 0
         self._made: List[Attempt] = []
@@ -156,30 +168,64 @@ class Scheduler:
             ShutdownRequested: self._on_shutdown,
         }
 
-    def handle(self, event: Event) -> List[Action]:
+    def handle(self, event: Event, settle: bool = True) -> List[Action]:
         """Take one event.
+
+        Parameters
+        ----------
+        event : Event
+        settle : bool
+            Whether to :meth:`settle`, too. It is enough to do that now and then, if no turn can be granted anyway.
 
         Returns
         -------
         list of Action
             To be carried out in this order.
         """
-        self._ledger.now = self.ahead.now = event.time
-        self._handlers[type(event)](event)
-        self._settle(event)
+        self._begin(event.time)
+        kind = type(event)
+        if kind is Tick and not self.settled:
+            self._settle(event.time)  # whether tasks need the requests matters to statuses
+        self._handlers[kind](event)
+        self._end_waits(event.time)
+        self.settled = False
+        self._events_since += 1
+        if kind is Tick:
+            self._tick_since = True
+        # free threads that have a task have one whatever else is submitted
+        if kind not in _WITHOUT_WANT and (kind is not TaskSubmitted or self._want is not Want.FOR_FREE_THREADS):
+            self._look_again = True
+        if settle:
+            self._settle(event.time)
+        actions = self._actions.copy()
+        self._actions.clear()
+        return actions
+
+    def settle(self, now: float) -> List[Action]:
+        """See what the events since have changed for the tasks that are pending. To be done before a turn is granted.
+
+        Returns
+        -------
+        list of Action
+            As of :meth:`handle`.
+        """
+        if not self.settled:
+            self._begin(now)
+            self._end_waits(now)
+            self._settle(now)
         actions = self._actions.copy()
         self._actions.clear()
         return actions
 
     @property
     def wants_turn(self) -> bool:
-        """Whether a :class:`~.events.TurnGranted` would bring a dispatch."""
+        """Whether a :class:`~.events.TurnGranted` would bring a dispatch, as of when all was settled last."""
         return self._want is not Want.NOTHING
 
     @property
     def wakes_at(self) -> Optional[float]:
         """When it wants a :class:`~.events.Tick` even if nothing happens; None if it waits for other events only."""
-        restart = None if self.wants_turn else self._restarts.wakes_at(self._ledger.now)
+        restart = None if self._want is not Want.NOTHING else self._restarts.wakes_at(self._ledger.now)
         return min((t for t in (self.placement.wakes_at, self.pool.resumes_at, restart) if t is not None), default=None)
 
     def speed(self, endpoint: str) -> float:
@@ -280,7 +326,7 @@ class Scheduler:
             return
         self._progress.tell(event.time)
         self._failover.check(event.time)
-        target = self._health.due(event.time, scarce=self.wants_turn)
+        target = self._health.due(event.time, scarce=self._want is not Want.NOTHING)
         if target is not None:
             self._act(QueryStatus(*target))
 
@@ -289,23 +335,24 @@ class Scheduler:
         self._ledger.clear(lambda task: "the executor was shut down " + (
             "while it ran on an endpoint, where it may still finish" if task.active else "before it was dispatched"))
 
-    def _settle(self, event: Event) -> None:
-        """See what the event has changed for the tasks that are pending, and whether a turn is worth a request now."""
-        changed = not isinstance(event, (DispatchAccepted, TaskAnnounced, TaskLeft))  # nothing that a turn depends on
-        for endpoint in self.pool.resume(event.time):
-            changed = True
+    def _begin(self, now: float) -> None:
+        self._ledger.now = self.ahead.now = now
+        for endpoint in self.pool.resume(now):
+            self._look_again = True
             self._log((lines.endpoint, endpoint.name, "resumed"))
-        for task in self.placement.end_waits(event.time):
-            changed = True
+
+    def _end_waits(self, now: float) -> None:
+        for task in self.placement.end_waits(now):
+            self._look_again = True
             self._log((lines.task, task.id, "pending", {"after": "wait"}))
-        if len(self.graph) > 0 and self.graph.refresh(self.placement.app_seconds, event.time, isinstance(event, Tick)):
-            changed = True
+
+    def _settle(self, now: float) -> None:
+        if len(self.graph) > 0 and self.graph.refresh(self.placement.app_seconds, now, self._tick_since, self._events_since):
+            self._look_again = True
             self.pending.reorder(self._ledger.rank)
-        if not changed:
-            return
-        # free threads that have a task have one whatever else is submitted
-        if self._want is not Want.FOR_FREE_THREADS or not isinstance(event, TaskSubmitted):
-            self._want = Want.NOTHING if self.closed else self._turns.wanted(event.time)
+        if self._look_again:
+            self._want = Want.NOTHING if self.closed else self._turns.wanted(now)
+        self.settled, self._look_again, self._tick_since, self._events_since = True, False, False, 0
 
     # what turns do
 

@@ -71,10 +71,11 @@ class StatusPlan:
         for target, heard in self._heard.items():
             usual, wanted = self._interval, urgency(target)
             first, interval, can_wait, since = wanted if wanted is not None else Urgency(False, usual)
+            heard = max(heard, since)
             if can_wait and not at_leisure:
                 continue
             # an answer that never comes must not stop the round: a query counts as lost after another interval
-            if now - max(heard, since) >= min(interval, usual) and (target not in self._asked or now - self._asked[target] >= usual):
+            if now - heard >= min(interval, usual) and (target not in self._asked or now - self._asked[target] >= usual):
                 if best is None or (not first, heard) < best[:2]:
                     best = not first, heard, target, can_wait
         if best is None:

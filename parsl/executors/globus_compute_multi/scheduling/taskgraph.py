@@ -209,7 +209,7 @@ class TaskGraph:
         known = None if node is None else self._nodes.get(node)
         return known is not None and bool(known.children)
 
-    def refresh(self, estimate: Callable[[str], float], now: float, by_clock: bool = True) -> bool:
+    def refresh(self, estimate: Callable[[str], float], now: float, by_clock: bool = True, events: int = 1) -> bool:
         """Compute all ranks afresh, if there is reason to and it is affordable.
 
         There is reason when announcements have moved ranks, or an app's run time has moved. It is affordable when a tenth of the nodes was
@@ -224,6 +224,8 @@ class TaskGraph:
             Seconds on a monotonic clock.
         by_clock : bool
             Whether it is asked since time has gone by, and not since something has happened.
+        events : int
+            How much has happened since it was asked last.
 
         Returns
         -------
@@ -231,7 +233,7 @@ class TaskGraph:
             Whether ranks were computed, so that whatever is sorted by them needs to be sorted again.
         """
         grown = self._stale and self._announcements >= GROWTH * len(self._nodes)
-        self._visits += VISITS_PER_EVENT
+        self._visits += events * VISITS_PER_EVENT
         visits = len(self._nodes) + self._edges
         affordable = visits - FREE_VISITS <= self._visits or (by_clock and now >= self._rested_at)
         if not self._nodes or not (grown or (affordable and now >= self._rest_until)):

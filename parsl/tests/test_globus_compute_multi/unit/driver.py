@@ -6,6 +6,7 @@ from typing import Any, Dict, List, Optional, Sequence, Tuple, Union
 
 from parsl.executors.globus_compute_multi.observe.replay import RunState
 from parsl.executors.globus_compute_multi.scheduling.actions import (
+    Action,
     AttemptEnded,
     Dispatch,
     FailTask,
@@ -64,6 +65,7 @@ class Driver:
                  failover_attempts: int = 2, redispatch: bool = True, silence: Optional[float] = 60.0, policy: Optional[Policy] = None) -> None:
         self.scheduler = Scheduler(
             endpoints, Settings(AheadRule(requests_per_second, prefetch), BATCH_BYTES, failover_attempts, redispatch, silence), policy)
+        self.together = False  # whether events come without a look at what they have changed, until the next turn
         self.policy_may_fail = False
         self.requests_per_second = requests_per_second
         self.next_turn = 0.0
@@ -96,7 +98,17 @@ class Driver:
         placement.is_alike = checked  # type: ignore[method-assign]
 
     def handle(self, event: Event) -> None:
-        for action in self.scheduler.handle(event):
+        settle = not self.together or isinstance(event, TurnGranted)
+        self._carry_out(self.scheduler.handle(event, settle))
+        assert self.scheduler.settled == settle
+
+    def settle(self) -> None:
+        """Let the scheduler see what the events since have changed."""
+        self._carry_out(self.scheduler.settle(self.now))
+        assert self.scheduler.settled
+
+    def _carry_out(self, actions: Sequence[Action]) -> None:
+        for action in actions:
             if isinstance(action, Dispatch):
                 self._check_dispatch(action)
                 self.dispatches[action.dispatch_id] = action
@@ -114,7 +126,7 @@ class Driver:
                 self.reports.append(action.message)
             else:
                 line = json.loads(json.dumps(fields(action), allow_nan=False))
-                self.log.apply({"t": event.time, **line})
+                self.log.apply({"t": self.now, **line})
                 self.lines.append(line)
         self.scheduler.validate()
         for endpoint in self.scheduler.pool:
@@ -172,6 +184,7 @@ class Driver:
 
     def turn(self) -> Optional[Dispatch]:
         """Grant a turn; the dispatch it brought."""
+        self.settle()
         wanted = self.scheduler.wants_turn
         before = len(self.dispatches)
         self.handle(TurnGranted(self.now, self.requests_per_second, self.next_turn))

@@ -46,9 +46,11 @@ class Harness:
     accepts : bool
         Whether submissions are taken; else tasks stay pending.
     policy : Policy, optional
+    governor : Governor, optional
+        Default: one that knows no limit.
     """
 
-    def __init__(self, path: Path, accepts: bool, policy: Optional[Policy]) -> None:
+    def __init__(self, path: Path, accepts: bool, policy: Optional[Policy], governor: Optional[Governor] = None) -> None:
         self.path = path
         self.accepts = accepts
         self.attempts: List[Tuple[str, bytes]] = []
@@ -59,8 +61,8 @@ class Harness:
         self.resolver = Resolver(records=self.records)
         self.specs = [spec("a"), spec("b")]
         self.owner = Owner(scheduler=Scheduler(self.specs, Settings(AheadRule(None, 0), None), policy), matcher=Matcher(SESSION),
-                           governor=Governor(None, 1.0), resolver=self.resolver, run_log=self.run_log, endpoint_ids={"a": "id", "b": "id"},
-                           ran_on=lambda node, endpoint: None)
+                           governor=governor or Governor(None, 1.0), resolver=self.resolver, run_log=self.run_log,
+                           endpoint_ids={"a": "id", "b": "id"}, ran_on=lambda node, endpoint: None)
 
     # what the owner calls
 
@@ -111,9 +113,10 @@ class Harness:
 
 
 @contextmanager
-def running(path: Path, accepts: bool = True, policy: Optional[Policy] = None) -> Iterator[Harness]:
+def running(path: Path, accepts: bool = True, policy: Optional[Policy] = None,
+            governor: Optional[Governor] = None) -> Iterator[Harness]:
     """An owner that runs, and is stopped afterwards if the test has not done so."""
-    harness = Harness(path, accepts, policy)
+    harness = Harness(path, accepts, policy, governor)
     harness.run_log.start(endpoints=[described(each, "id") for each in harness.specs])
     harness.resolver.start()
     harness.owner.start(harness, harness, harness)  # type: ignore[arg-type]

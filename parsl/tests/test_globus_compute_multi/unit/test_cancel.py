@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from concurrent.futures import Future
 
 import pytest
@@ -12,6 +13,8 @@ from parsl.app.app import join_app, python_app
 from parsl.config import Config
 from parsl.dataflow.dflow import DataFlowKernel
 from parsl.executors.globus_compute_multi import GlobusComputeMultiExecutor, cancelling
+from parsl.executors.globus_compute_multi.compute import governor as governing
+from parsl.executors.globus_compute_multi.compute.governor import Governor, Kind
 from parsl.executors.globus_compute_multi.errors import (
     CannotCancel,
     SchedulerCrashed,
@@ -69,6 +72,20 @@ def test_a_dispatched_task_fails_at_once_and_its_result_is_dropped(tmp_path):
         assert other.result(10) == "value"
         assert (1, "done") not in states(harness, "task", "task")
     assert isinstance(future.exception(), TaskCancelled)
+
+
+def test_an_executor_whose_last_pending_task_is_cancelled_is_not_in_the_line_of_others(tmp_path, monkeypatch):
+    monkeypatch.setattr(governing, "_WISH_SECONDS", 1000.0)
+    governor = Governor(20, 10.0)
+    with running(tmp_path / "log", governor=governor) as harness:
+        futures = [harness.submit(task_id) for task_id in (1, 2)]
+        harness.started()
+        governor.ended()
+        assert ask(harness, future=futures[1])  # there is a thread for it, too, but no permit yet
+        deadline = time.monotonic() + 60
+        while not governor.try_permit(Kind.SUBMISSION, "another"):
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
 
 
 def test_a_task_that_is_not_submitted_yet_fails_the_moment_it_is(tmp_path):

@@ -405,3 +405,11 @@ def test_a_request_that_was_not_answered_takes_one_place_and_none_of_its_kinds_s
         assert governor.try_permit(Kind.STATUS, "me")
         governor.ended(Kind.STATUS)
     assert not governor.try_permit(Kind.STATUS, "me"), "answered ones count in their share"
+
+
+def test_who_wants_nothing_any_more_is_not_in_the_line_of_others():
+    governor = Governor(1, 10.0, clock=lambda: 0.0)
+    assert governor.submission_wait() <= 0
+    assert not governor.try_permit(Kind.SUBMISSION, "another")
+    governor.want_no_submission()
+    assert governor.try_permit(Kind.SUBMISSION, "another")

@@ -33,7 +33,7 @@ from parsl.executors.globus_compute_multi.errors import (
 )
 from parsl.executors.globus_compute_multi.messages import NewTask, TaskInfo
 from parsl.executors.globus_compute_multi.observe.runlog import RunLog
-from parsl.executors.globus_compute_multi.owner import _ROUND_SECONDS, Owner
+from parsl.executors.globus_compute_multi.owner import ROUND_SECONDS, Owner
 from parsl.executors.globus_compute_multi.resolver import Resolver
 from parsl.executors.globus_compute_multi.resources import Requirement
 from parsl.executors.globus_compute_multi.scheduling.events import (
@@ -56,10 +56,10 @@ pytestmark = pytest.mark.local
 class Broken(Scheduler):
     """Crashes at its third task."""
 
-    def handle(self, event):
+    def handle(self, event, settle=True):
         if isinstance(event, TaskSubmitted) and event.task_id == 3:
             raise RuntimeError("a bug")
-        return super().handle(event)
+        return super().handle(event, settle)
 
 
 class NoDispatcher:
@@ -118,7 +118,7 @@ def test_messages_that_come_one_by_one_are_taken_together_every_hundredth_of_a_s
             time.sleep(0.0005)
         harness.stop()
     gaps = [after - before for before, after in itertools.pairwise(dict.fromkeys(looks))]
-    assert len(looks) == 200 and gaps and min(gaps) >= _ROUND_SECONDS
+    assert len(looks) == 200 and gaps and min(gaps) >= ROUND_SECONDS
 
 
 def test_a_message_after_a_quiet_time_does_not_wait(tmp_path, monkeypatch):
@@ -126,7 +126,7 @@ def test_a_message_after_a_quiet_time_does_not_wait(tmp_path, monkeypatch):
     with running(tmp_path / "log.jsonl") as harness:
         future = harness.submit(1)
         attempt_id = harness.started()
-        time.sleep(20 * _ROUND_SECONDS)
+        time.sleep(20 * ROUND_SECONDS)
         monkeypatch.setattr(owner_module, "time", SimpleNamespace(monotonic=time.monotonic, sleep=sleeps.append))
         harness.answer(attempt_id)
         future.result(10)
@@ -134,11 +134,22 @@ def test_a_message_after_a_quiet_time_does_not_wait(tmp_path, monkeypatch):
 
 
 def test_a_turn_does_not_wait_for_the_next_look_at_the_messages(tmp_path, monkeypatch):
-    monkeypatch.setattr(owner_module, "_ROUND_SECONDS", 1000.0)
+    monkeypatch.setattr(owner_module, "ROUND_SECONDS", 1000.0)
     with running(tmp_path / "log.jsonl") as harness:
         for task_id in (1, 2):  # on two endpoints
             harness.submit(task_id)
             harness.started()
+
+
+@pytest.mark.parametrize("governor", [Governor(None, 1.0), Governor(20, 10.0)])
+def test_a_task_that_comes_while_no_turn_may_be_granted_does_not_wait_for_a_tick(tmp_path, monkeypatch, governor):
+    monkeypatch.setattr(owner_module, "TICK_SECONDS", 60.0)
+    with running(tmp_path / "log.jsonl", governor=governor) as harness:
+        for task_id in range(1, 5):
+            future = harness.submit(task_id)
+            harness.answer(harness.started(), "value")
+            assert future.result(10) == "value"
+            governor.ended()
 
 
 def test_shutdown_does_not_wait_behind_what_was_posted_before_it_and_loses_nothing(make_owner):
@@ -243,10 +254,10 @@ def test_a_permit_that_a_turn_brings_after_the_dispatcher_was_stopped_goes_back(
 
 
 class BreaksInATurn(Scheduler):
-    def handle(self, event):
+    def handle(self, event, settle=True):
         if isinstance(event, TurnGranted):
             raise RuntimeError("a bug")
-        return super().handle(event)
+        return super().handle(event, settle)
 
 
 def test_a_permit_of_a_turn_in_which_the_scheduler_crashes_goes_back(make_owner):

@@ -38,8 +38,8 @@ def test_the_log_tells_of_each_end_just_before_it_is_handed_over():
     handle = scheduler.handle
     builder.take({"kind": "log", **header([spec(name, 2) for name in NAMES])})
 
-    def watched(event):
-        actions = handle(event)
+    def watched(event, settle):
+        actions = handle(event, settle)
         for action in actions:
             if type(action) is tuple:
                 record = builder.take({"t": event.time, **json.loads(json.dumps(fields(action)))})

@@ -287,6 +287,14 @@ class TestAvailability:
         d.submit()
         assert d.turn() is not None
 
+    def test_the_log_says_that_an_endpoint_is_taken_back_whatever_comes_first_when_it_is(self):
+        d = one()
+        d.submit()
+        d.reject(d.turn().dispatch_id, 500)
+        d.now += 1000
+        d.status("a", True)
+        assert d.lines[-2]["state"] == "resumed"
+
     def test_a_status_that_could_not_be_asked_for_or_is_of_a_child_changes_nothing(self):
         d = one()
         d.status("a", None)
@@ -342,6 +350,19 @@ class TestStatusQueries:
         for _ in range(125):
             d.tick(0.1)
         assert len(d.queries) in (queries, queries + 1)
+
+    def test_so_are_they_if_each_task_comes_after_the_last_look_whether_there_is_one(self):
+        d = Driver([spec("a", 1), *(spec(f"e{i}", 1) for i in range(30))])
+        d.tick(0)
+        d.warm("a")
+        d.together = True
+        for _ in range(120):
+            d.submit(endpoints=frozenset({"a"}))
+            d.tick(1.0)
+            dispatch = d.turn()
+            d.accept(dispatch.dispatch_id)
+            d.result(dispatch.attempts[0][0])
+        assert 5 < len(d.queries) < 20
 
     def test_nor_are_those_forgotten_if_others_are_always_asked_about_first(self):
         d = Driver([spec("a", 1), *(spec(f"e{i}", 1) for i in range(40))])

@@ -119,6 +119,10 @@ class SchedulerStates(RuleBasedStateMachine):
         self.driver.status(data.draw(st.sampled_from(sorted(self.driver.scheduler.pool.endpoints))), online, child, workers,
                            outstanding=outstanding, taken=taken, heartbeat=5.0)
 
+    @rule(together=st.booleans())
+    def come_in(self, together):
+        self.driver.together = together
+
     @rule(seconds=st.sampled_from([0.0, 0.1, 1.0, 100.0]))
     def tick(self, seconds):
         self.driver.tick(seconds)
@@ -142,7 +146,7 @@ class SchedulerStates(RuleBasedStateMachine):
     @invariant()
     def no_task_waits_while_a_fitting_thread_is_free_unless_the_log_says_why(self):
         d = getattr(self, "driver", None)
-        if d is None or d.scheduler.wants_turn:
+        if d is None or d.scheduler.wants_turn or not d.scheduler.settled:
             return
         for task in d.scheduler.tasks.values():
             if not task.active and d.log.tasks[task.id] != "waiting":
