@@ -1,6 +1,7 @@
 """What all of these tests have in common."""
 from __future__ import annotations
 
+import signal
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -20,7 +21,12 @@ def pytest_ignore_collect() -> bool | None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Say what the marks mean, for runs without Parsl's own conftest."""
+    """Say what the marks mean, for runs without Parsl's own conftest; and let Ctrl-C end what the tests start.
+
+    A shell that starts the tests in the background has them ignore SIGINT, and all that they start with them.
+    """
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     for mark, meaning in MARKS.items():
         config.addinivalue_line("markers", f"{mark}: {meaning}")
 
