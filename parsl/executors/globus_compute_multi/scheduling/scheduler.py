@@ -225,7 +225,7 @@ class Scheduler:
     @property
     def wakes_at(self) -> Optional[float]:
         """When it wants a :class:`~.events.Tick` even if nothing happens; None if it waits for other events only."""
-        restart = None if self._want is not Want.NOTHING else self._restarts.wakes_at(self._ledger.now)
+        restart = None if self.wants_turn else self._restarts.wakes_at(self._ledger.now)
         return min((t for t in (self.placement.wakes_at, self.pool.resumes_at, restart) if t is not None), default=None)
 
     def speed(self, endpoint: str) -> float:
@@ -326,7 +326,7 @@ class Scheduler:
             return
         self._progress.tell(event.time)
         self._failover.check(event.time)
-        target = self._health.due(event.time, scarce=self._want is not Want.NOTHING)
+        target = self._health.due(event.time, scarce=self.wants_turn)
         if target is not None:
             self._act(QueryStatus(*target))
 
